@@ -1,0 +1,73 @@
+"""How to start each server that takes part, and what to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.toolchain import HERE, Tools
+
+__all__ = ["SERVERS", "Server", "capacity"]
+
+_PEERS = HERE / "peers"
+_MYCELIA = HERE / "servers" / "mycelia_server.py"
+_SEED_CONNECTIONS = 1000  # `maxConnections` that the server has unless told otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`command(tools, port, mode, connections)`; None where a program for it is missing."""
+
+    title: str
+    command: Callable[[Tools, int, str, int], list[str] | None]
+
+
+def _mycelia(engine: str) -> Callable[[Tools, int, str, int], list[str]]:
+    def command(tools: Tools, port: int, mode: str, connections: int) -> list[str]:
+        raised = capacity(connections)
+        extra = [] if raised is None else ["--max-connections", str(raised)]
+        return [str(tools.python), str(_MYCELIA), "--engine", engine, "--port", str(port), *extra]
+
+    return command
+
+
+def capacity(connections: int) -> int | None:
+    """The raised `maxConnections`, or None where the default is enough."""
+    return None if connections < _SEED_CONNECTIONS else connections + 100
+
+
+def _limit(tools: Tools, port: int, mode: str, connections: int) -> list[str]:
+    return [str(tools.limit), str(port), mode]
+
+
+def _ws(tools: Tools, port: int, mode: str, connections: int) -> list[str] | None:
+    if tools.node is None or "ws" in tools.missing:
+        return None
+    return [str(tools.node), str(_PEERS / "ws.js"), str(port), mode]
+
+
+def _bun(tools: Tools, port: int, mode: str, connections: int) -> list[str] | None:
+    if tools.bun is None:
+        return None
+    return [str(tools.bun), str(_PEERS / "bun.js"), str(port), mode]
+
+
+def _script(name: str, own_environment: bool = False) -> Callable[[Tools, int, str, int], list[str] | None]:
+    def command(tools: Tools, port: int, mode: str, connections: int) -> list[str] | None:
+        python = tools.peers_python if own_environment else tools.python
+        return None if python is None else [str(python), str(_PEERS / name), str(port), mode]
+
+    return command
+
+
+SERVERS: dict[str, Server] = {
+    "mycelia": Server("Mycelia (picows)", _mycelia("picows")),
+    "mycelia-websockets": Server("Mycelia (websockets)", _mycelia("websockets")),
+    "limit": Server("C limit", _limit),
+    "bun": Server("bun", _bun),
+    "ws": Server("npm ws", _ws),
+    "picows": Server("bare picows", _script("picows_server.py")),
+    "websockets": Server("websockets", _script("websockets_server.py")),
+    "fastapi": Server("FastAPI, uvicorn", _script("fastapi_server.py", own_environment=True)),
+    "socketio": Server("python-socketio", _script("socketio_server.py", own_environment=True)),
+}

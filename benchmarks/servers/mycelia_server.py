@@ -1,0 +1,71 @@
+"""The server under test: `mycelia_server.py --engine picows|websockets --port P`.
+
+Two exposed routes, as an application would write them: `bench://echo` returns the body of its request,
+`bench://publish` broadcasts it. Every protection stays at its default; only `maxConnections`, a capacity
+figure, may be raised to the size of the run, and is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from mycelia import BaseSubsystem, Message, MessageSystem
+from mycelia.websocket import WebSocketSubsystem
+
+__all__ = ["main"]
+
+
+async def serve(engine: str, port: int, max_connections: int | None) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    system = MessageSystem("bench-server")
+    bench = BaseSubsystem("bench", ms=system)
+
+    @bench.route("bench://echo", expose=True)
+    async def echo(message: Message, params: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        return {"success": True, "data": message.body}
+
+    @bench.route("bench://publish", expose=True)
+    async def publish(message: Message, params: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        counts = await system.send(Message("websocket://broadcast", {"event": "bench", "data": message.body}))
+        return {"success": True, "data": counts}
+
+    config: dict[str, Any] = {
+        "websocket": {"type": engine, "host": "127.0.0.1", "port": port, "path": "/ws"},
+    }
+    if max_connections is not None:
+        config["connection"] = {"maxConnections": max_connections}
+    sockets = WebSocketSubsystem("websocket", ms=system, config=config)
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    async with system:
+        if not sockets.websocket.is_running():
+            await sockets.websocket.start()
+        ready = {"engine": engine, "port": port, "maxConnections": max_connections or "default"}
+        print(json.dumps(ready), flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--engine", default="picows", choices=("picows", "websockets"))
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--max-connections", type=int, default=None)
+    given = parser.parse_args()
+    work = serve(given.engine, given.port, given.max_connections)
+    if sys.platform == "win32":
+        asyncio.run(work)
+    else:
+        import uvloop
+
+        uvloop.run(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Mycelia: subsystems own paths and answer messages, on one machine or from any live client."""
+
+from __future__ import annotations
+
+from mycelia.errors import (
+    BuildError,
+    ConfigError,
+    ConnectionNotFound,
+    Disabled,
+    Disposed,
+    Forbidden,
+    HandlerError,
+    InvalidBody,
+    InvalidMessage,
+    InvalidPath,
+    MyceliaError,
+    NoRoute,
+    NoSuchSubsystem,
+    NotRunning,
+    Overloaded,
+    RequestTimeout,
+    RouteError,
+    SignatureError,
+    Unauthorized,
+)
+from mycelia.kernel.caller import Caller, Options, Principal
+from mycelia.kernel.contract import Contract
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.hook import Api, Context, Hook, hook
+from mycelia.kernel.message import Message, Metadata
+from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.system import MessageSystem
+
+__all__ = [
+    "Api",
+    "BaseSubsystem",
+    "BuildError",
+    "Caller",
+    "ConfigError",
+    "ConnectionNotFound",
+    "Context",
+    "Contract",
+    "Disabled",
+    "Disposed",
+    "Facet",
+    "Forbidden",
+    "HandlerError",
+    "Hook",
+    "InvalidBody",
+    "InvalidMessage",
+    "InvalidPath",
+    "Message",
+    "MessageSystem",
+    "Metadata",
+    "MyceliaError",
+    "NoRoute",
+    "NoSuchSubsystem",
+    "NotRunning",
+    "Options",
+    "Overloaded",
+    "Principal",
+    "RequestTimeout",
+    "RouteError",
+    "SignatureError",
+    "Unauthorized",
+    "hook",
+]

@@ -1,0 +1,1 @@
+"""Messages between subsystems; knows no socket."""

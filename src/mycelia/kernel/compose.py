@@ -1,0 +1,109 @@
+"""Puts around a call plan what its route, its subsystem and its system ask for; nothing else is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from mycelia.errors import Forbidden, RequestTimeout, Unauthorized
+
+if TYPE_CHECKING:
+    from mycelia.kernel.caller import Options
+    from mycelia.kernel.message import Message
+    from mycelia.kernel.router import Call, Route
+
+__all__ = ["Middleware", "check_requires", "compose", "within"]
+
+CallNext = Callable[..., Awaitable[Any]]
+Middleware = Callable[["Message", "Options", CallNext], Awaitable[Any]]
+"""`async (message, options, call_next)`; `await call_next()` or `call_next(message, options)` goes on."""
+Layer = Callable[["Route", "Call"], "Call"]
+
+
+def check_requires(route: Route, options: Options) -> None:
+    """Raises unless the caller may use the route; any fault of the check itself refuses as well.
+
+    A principal must have every permission. Without one, the system and its subsystems pass when they
+    act for themselves; a client, or a subsystem acting for an unknown client, is not known enough.
+    """
+    try:
+        principal = options.principal
+        if principal is None:
+            internal = options.caller.kind in _INTERNAL and options.origin.kind in _INTERNAL
+            missing = None if internal else route.requires
+        else:
+            held = principal.permissions
+            if isinstance(held, (str, Mapping)):
+                raise TypeError(f"expected permissions as a collection of strings, got {type(held).__name__}")
+            missing = route.requires.difference(held)
+    except Exception as fault:
+        raise Forbidden(f"{route.path}: the permissions of the caller cannot be read") from fault
+    if missing:
+        wanted = ", ".join(sorted(missing))
+        if principal is None:
+            raise Unauthorized(f"{route.path}: requires {wanted} and the caller is not authenticated")
+        raise Forbidden(f"{route.path}: requires {wanted}, which the caller does not have")
+
+
+_INTERNAL = ("system", "subsystem")
+
+
+async def within(seconds: float | None, awaitable: Awaitable[Any], what: str) -> Any:
+    """The result of `awaitable`; RequestTimeout when it takes longer, by then cancelled."""
+    if seconds is None:
+        return await awaitable
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            return await awaitable
+    except TimeoutError as fault:
+        if scope.expired():
+            raise RequestTimeout(what, seconds) from fault
+        raise
+
+
+def compose(route: Route, layers: Iterable[Layer], middleware: Iterable[Middleware]) -> None:
+    """Sets `route.call`: permission check, time limit, middleware (first given, first asked), layers, plan.
+
+    Layers (a queue, listeners) are given from the inside out; one that adds anything makes an awaitable.
+    The time limit is for what can be awaited: a plain `def` cannot be stopped.
+    """
+    call, is_async = route.plan.call, route.plan.is_async
+    for layer in layers:
+        around = layer(route, call)
+        call, is_async = around, is_async or around is not call
+    for each in reversed(list(middleware)):
+        call, is_async = _around(each, call), True
+    if route.timeout is not None and is_async:
+        call = _timed(route, call, route.timeout)
+    if route.requires:
+        call = _checked(route, call)
+    route.call, route.is_async = call, is_async
+
+
+def _around(middleware: Middleware, inner: Call) -> Call:
+    async def call(message: Any, params: Any, options: Any) -> Any:
+        async def call_next(next_message: Any = message, next_options: Any = options) -> Any:
+            value = inner(next_message, params, next_options)
+            return await value if isawaitable(value) else value
+
+        return await middleware(message, options, call_next)
+
+    return call
+
+
+def _timed(route: Route, inner: Call, seconds: float) -> Call:
+    def call(message: Any, params: Any, options: Any) -> Awaitable[Any]:
+        return within(seconds, inner(message, params, options), route.path)
+
+    return call
+
+
+def _checked(route: Route, inner: Call) -> Call:
+    def call(message: Any, params: Any, options: Any) -> Any:
+        check_requires(route, options)
+        return inner(message, params, options)
+
+    return call

@@ -1,0 +1,50 @@
+"""The facet `hierarchy`: where a subsystem stands among others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.hook import Api, Context, hook
+
+if TYPE_CHECKING:
+    from mycelia.kernel.subsystem import BaseSubsystem
+
+__all__ = ["Hierarchy", "use_hierarchy"]
+
+
+class Hierarchy(Facet):
+    """The tree around one subsystem."""
+
+    def __init__(self, subsystem: BaseSubsystem) -> None:
+        self._subsystem = subsystem
+
+    @property
+    def parent(self) -> BaseSubsystem | None:
+        """The subsystem above; None at the top."""
+        return self._subsystem.parent
+
+    @property
+    def root(self) -> BaseSubsystem:
+        """The top of the tree."""
+        return self._subsystem.root
+
+    @property
+    def children(self) -> tuple[BaseSubsystem, ...]:
+        """The subsystems right below, in the order in which they were added."""
+        return tuple(self._subsystem.children)
+
+    def walk(self) -> Iterator[BaseSubsystem]:
+        """The subsystem and everything below it, depth first, parents before children."""
+        return self._subsystem.walk()
+
+    def find(self, name: str) -> BaseSubsystem | None:
+        """The subsystem of that name, here or below; None when there is none."""
+        return next((each for each in self.walk() if each.name == name), None)
+
+
+@hook(kind="hierarchy")
+def use_hierarchy(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+    """Makes the hierarchy facet."""
+    return Hierarchy(subsystem)

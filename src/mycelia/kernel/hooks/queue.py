@@ -1,0 +1,22 @@
+"""The facet `queue`: a bounded mailbox in front of a subsystem's handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.hook import Api, Context, hook
+from mycelia.kernel.mailbox import Mailbox, QueueConfig
+
+if TYPE_CHECKING:
+    from mycelia.kernel.subsystem import BaseSubsystem
+
+__all__ = ["use_queue"]
+
+
+@hook(kind="queue", requires=["processor"])
+def use_queue(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+    """Makes the mailbox and puts it around every handler of the subsystem."""
+    mailbox = Mailbox(ctx.name, QueueConfig.read(ctx.queue or {}))
+    subsystem.set_layer("queue", mailbox.layer)
+    return mailbox

@@ -1,0 +1,41 @@
+"""The facet `statistics`: what a subsystem has done so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.hook import Api, Context, hook
+
+if TYPE_CHECKING:
+    from mycelia.kernel.subsystem import BaseSubsystem
+
+__all__ = ["Statistics", "use_statistics"]
+
+
+class Statistics(Facet):
+    """Reads the counters that routes and queue keep anyway."""
+
+    def __init__(self, subsystem: BaseSubsystem) -> None:
+        self._subsystem = subsystem
+
+    def snapshot(self) -> dict[str, Any]:
+        """`{"handled", "failed", "routes": {path: {"handled", "failed"}}}`, and `queue` if there is one."""
+        routes = {
+            each.path: {"handled": each.handled, "failed": each.failed} for each in self._subsystem.routes
+        }
+        found: dict[str, Any] = {
+            "handled": sum(each["handled"] for each in routes.values()),
+            "failed": sum(each["failed"] for each in routes.values()),
+            "routes": routes,
+        }
+        queue = self._subsystem.find("queue")
+        if queue is not None:
+            found["queue"] = queue.snapshot()
+        return found
+
+
+@hook(kind="statistics", requires=["router"])
+def use_statistics(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+    """Makes the statistics facet."""
+    return Statistics(subsystem)

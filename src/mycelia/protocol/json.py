@@ -1,0 +1,145 @@
+"""The JSON codec: text frames, with or without the subprotocol `mycelia.v1.json`.
+
+Decoding goes straight into the struct of the envelope. That decoder accepts two things that the data model
+does not: nesting beyond 64 and integers beyond 64 bits. Both leave traces in the bytes (more than 64 opening
+brackets, a run of 19 digits) that cost less to look for than a walk over the values; only a message that has
+them is walked. What the typed decoder refuses is judged again as a plain value, for the exact fault.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import MsgspecError, json
+
+from mycelia.errors import InvalidMessage
+from mycelia.protocol.codes import Code
+from mycelia.protocol.envelope import (
+    Envelope,
+    Event,
+    ProtocolFault,
+    Request,
+    ResponseWire,
+    from_mapping,
+    is_sound,
+    to_mapping,
+)
+from mycelia.protocol.value import MAX_DEPTH, check_value, fits, lower
+
+__all__ = ["JsonCodec"]
+
+_DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
+_NOT_OPENING: Final = bytes(byte for byte in range(256) if chr(byte) not in "{[")
+_LONG: Final = b"0" * len(str(2**63))
+_SHALLOW: Final = 2 * MAX_DEPTH + 1
+"""A message nested more than 64 deep has 65 opening and 65 closing brackets at least."""
+
+
+_request = json.Decoder(Request).decode
+_response = json.Decoder(ResponseWire).decode
+_event = json.Decoder(Event).decode
+_value = json.Decoder().decode
+_encode = json.Encoder().encode
+_REFUSALS: Final = (MsgspecError, ValueError, RecursionError)
+
+
+class JsonCodec:
+    """Envelopes as JSON text (RFC 8259), UTF-8."""
+
+    __slots__ = ()
+
+    name: str = "json"
+    binary: bool = False
+    subprotocol: str | None = "mycelia.v1.json"
+
+    def decode(self, payload: bytes) -> Envelope:
+        """The envelope in a message; raises `ProtocolFault` INVALID_JSON or INVALID_MESSAGE."""
+        if payload[2:3] == b"p":
+            try:
+                request = _request(payload)
+            except _REFUSALS:
+                return from_mapping(self.decode_value(payload))
+            if (
+                request.path is not None
+                and (len(payload) <= _SHALLOW or len(payload.translate(None, _NOT_OPENING)) <= MAX_DEPTH)
+                and payload.translate(_DIGITS).find(_LONG) < 0
+            ):
+                return request
+            if request.path is not None and is_sound(request):
+                return request
+            return from_mapping(self.decode_value(payload))
+        return self._decode(payload)
+
+    def decode_value(self, payload: bytes) -> object:
+        """Any JSON value, under the same checks; raises `ProtocolFault` INVALID_JSON."""
+        try:
+            value: object = _value(payload)
+        except UnicodeDecodeError as error:
+            raise _invalid("the message is not UTF-8") from error
+        except RecursionError as error:
+            raise _invalid(f"$: nested more than {MAX_DEPTH} deep") from error
+        except (MsgspecError, ValueError) as error:
+            raise _invalid(
+                f"the message is not JSON: {str(error).removeprefix('JSON is malformed: ')}"
+            ) from error
+        if _may_misfit(payload):
+            try:
+                check_value(value)
+            except InvalidMessage as error:
+                raise _invalid(error.problem, _correlation(value)) from error
+        return value
+
+    def encode(self, envelope: Envelope) -> bytes:
+        """The bytes of an envelope; `InvalidMessage` names the place that cannot be encoded."""
+        if is_sound(envelope):
+            try:
+                return _encode(envelope)
+            except UnicodeEncodeError:
+                pass  # the slow way finds out where
+        return self.encode_value(to_mapping(envelope))
+
+    def encode_value(self, value: object) -> bytes:
+        """The bytes of any value of the data model, dataclasses and the like included."""
+        if fits(value):
+            try:
+                return _encode(value)
+            except UnicodeEncodeError:
+                pass  # the slow way finds out where
+        return _encode(lower(value))
+
+    def _decode(self, payload: bytes) -> Envelope:
+        """What does not begin with the key `path`: responses and events, or keys in another order."""
+        envelope: Envelope
+        try:
+            match payload[2:3]:
+                case b"s":
+                    envelope = _response(payload).response()
+                case b"e":
+                    envelope = _event(payload)
+                case _:
+                    envelope = _request(payload)
+        except _REFUSALS:
+            return from_mapping(self.decode_value(payload))
+        absent = type(envelope) is Request and envelope.path is None
+        if not absent and (not _may_misfit(payload) or is_sound(envelope)):
+            return envelope
+        return from_mapping(self.decode_value(payload))
+
+
+def _may_misfit(payload: bytes) -> bool:
+    """Whether decoded JSON may lie outside the data model; False is certain."""
+    return (
+        len(payload) > _SHALLOW and len(payload.translate(None, _NOT_OPENING)) > MAX_DEPTH
+    ) or payload.translate(_DIGITS).find(_LONG) >= 0
+
+
+def _correlation(value: object) -> object:
+    if isinstance(value, dict):
+        correlation: object = value.get("correlationId")
+        if fits(correlation, MAX_DEPTH - 1):
+            return correlation
+    return None
+
+
+def _invalid(problem: str, correlation_id: object = None) -> ProtocolFault:
+    return ProtocolFault(Code.INVALID_JSON, problem, {"problem": problem}, correlation_id)

@@ -1,0 +1,86 @@
+"""A payload echo over the bare engine seam, for protocol suites and load tools.
+
+`python -m mycelia.testing.echo --engine picows --port 9001 --max-size 67108864` listens on 127.0.0.1 and
+answers every message with itself. There is no kernel above it: what a suite finds here is the engine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+from mycelia.protocol.handshake import Accept, Handshake
+from mycelia.websocket.engines.base import Control, EngineOptions, Transport, load_engine
+
+__all__ = ["EchoPeer", "main", "serve"]
+
+
+class EchoPeer:
+    """Sends every message back; stops reading while its client does not read."""
+
+    __slots__ = ("_transport",)
+
+    _transport: Transport
+
+    def opened(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        self._transport.send(payload, binary)
+
+    def control(self, kind: Control, payload: bytes) -> None: ...
+
+    def congested(self, full: bool) -> None:
+        pause = getattr(self._transport, "pause" if full else "resume", None)
+        if pause is not None:
+            pause()
+
+    def failed(self, code: int, reason: str) -> None: ...
+
+    def closed(self, code: int, reason: str) -> None: ...
+
+
+def _admit(request: Handshake) -> Accept:
+    return Accept(EchoPeer())
+
+
+async def serve(engine_name: str, port: int, max_bytes: int) -> None:
+    """Serves until SIGINT or SIGTERM."""
+    engine = load_engine(engine_name)()
+    engine.on("admit", _admit)
+    await engine.start(EngineOptions(port=port, max_message_bytes=max_bytes))
+    stopped = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stopped.set)
+    address = engine.address()
+    print(f"echo on ws://{address[0]}:{address[1]}/ with {engine_name}" if address else "echo", flush=True)
+    await stopped.wait()
+    await engine.stop()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m mycelia.testing.echo", description="Echo every message.")
+    parser.add_argument("--engine", default="picows", help="engine type (default: picows)")
+    parser.add_argument("--port", type=int, default=9001, help="port on 127.0.0.1; 0 for a free one")
+    parser.add_argument("--max-size", type=int, default=1024 * 1024, help="largest message in bytes")
+    given = parser.parse_args(arguments)
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    with runner:
+        runner.run(serve(given.engine, given.port, given.max_size))
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
+    return loop
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

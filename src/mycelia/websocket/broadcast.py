@@ -1,0 +1,90 @@
+"""One message to many connections: encoded once per dialect, written as the same bytes to each.
+
+A recipient costs one write, no task and no copy; one that cannot take it now has it queued, dropped or is
+closed, by the policy of the sending, and the sender is told how many of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from mycelia.errors import InvalidMessage
+from mycelia.websocket.connection import WebSocketConnection
+from mycelia.websocket.connections import Connections
+from mycelia.websocket.dialect import Dialect
+from mycelia.websocket.outbox import Overflow, Verdict
+
+__all__ = ["BroadcastResult", "Broadcaster", "Filter"]
+
+Filter = Callable[[WebSocketConnection], object] | Mapping[str, Any]
+"""Which connections: a predicate, or a mapping whose every entry equals the connection's metadata."""
+
+
+class BroadcastResult(msgspec.Struct, frozen=True, gc=False):
+    """How many recipients had it written, queued, or dropped (a slow one that was closed counts as dropped)."""
+
+    written: int = 0
+    queued: int = 0
+    dropped: int = 0
+
+
+class Broadcaster:
+    """Writes to the open connections of one subsystem."""
+
+    def __init__(self, connections: Connections, dialects: Callable[[], Iterable[Dialect]]) -> None:
+        self._connections = connections
+        self._dialects = dialects
+
+    def broadcast(
+        self, data: Any, chosen: Filter | None = None, overflow: Overflow = Overflow.DISCONNECT, key: str | None = None
+    ) -> BroadcastResult:
+        """Sends `data` to all open connections that `chosen` selects.
+
+        Raises InvalidMessage when it cannot be encoded for one of the codecs in use, and whatever the predicate
+        raises; in both cases before anybody has been sent anything.
+        """
+        packets = {dialect: dialect.pack_value(data) for dialect in self._dialects()}
+        recipients = self._connections.open() if chosen is None else self.select(chosen)
+        written = queued = dropped = 0
+        last: Dialect | None = None
+        packet = b""
+        for connection in recipients:
+            if connection.dialect is not last:
+                last = connection.dialect
+                packet = packets[last]
+            if connection.plain:
+                connection.write(packet)
+                written += 1
+                continue
+            verdict = connection.push(packet, overflow, key)
+            if verdict is None:
+                written += 1
+            elif verdict is Verdict.QUEUED:
+                queued += 1
+            else:
+                dropped += 1
+        return BroadcastResult(written, queued, dropped)
+
+    def select(self, chosen: Filter) -> list[WebSocketConnection]:
+        """The open connections that a filter selects."""
+        if callable(chosen):
+            return [each for each in self._connections.open() if chosen(each)]
+        if not isinstance(chosen, Mapping):
+            raise InvalidMessage(f"filter: expected an object or a function, got {type(chosen).__name__}")
+        wanted = list(chosen.items())
+        return [each for each in self._connections.open() if _matches(each, wanted)]
+
+
+_ABSENT = object()
+
+
+def _matches(connection: WebSocketConnection, wanted: list[tuple[str, Any]]) -> bool:
+    metadata = connection.metadata if wanted else {}
+    for name, value in wanted:
+        held = metadata.get(name, _ABSENT)
+        if held is _ABSENT or held != value or isinstance(held, bool) is not isinstance(value, bool):
+            return False
+    return True

@@ -1,0 +1,51 @@
+"""What is kept of a handshake for as long as the connection lives: little, and nothing secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from sys import intern
+
+import msgspec
+
+from mycelia.protocol.handshake import Handshake
+
+__all__ = ["ClientInfo"]
+
+
+class ClientInfo(msgspec.Struct, frozen=True, gc=False):
+    """Remote address, path, subprotocol, origin, engine, and the headers that the configuration keeps.
+
+    Cookies, credentials and bearer subprotocols are never here.
+    """
+
+    engine: str
+    remote_address: str | None
+    path: str
+    subprotocol: str | None
+    origin: str | None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, request: Handshake, engine: str, subprotocol: str | None, keep: tuple[str, ...]) -> ClientInfo:
+        """What is kept of `request`."""
+        headers = request.headers
+        found = ((name, headers.get(name)) for name in keep if name not in _SECRET)
+        return cls(
+            engine,
+            request.remote[0] if request.remote else None,
+            request.path,
+            subprotocol,
+            headers.get("origin"),
+            tuple((intern(name), intern(value)) for name, value in found if value is not None),
+        )
+
+    def header(self, name: str) -> str | None:
+        """A kept header by its lower-case name."""
+        return next((value for known, value in self.headers if known == name), None)
+
+    def describe(self) -> Mapping[str, object]:
+        """As a mapping, for logs and for people."""
+        return {**msgspec.structs.asdict(self), "headers": dict(self.headers)}
+
+
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "sec-websocket-protocol"})

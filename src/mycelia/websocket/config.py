@@ -1,0 +1,200 @@
+"""The configuration of a WebSocketSubsystem: three frozen sections, each with safe defaults.
+
+In Python durations are seconds and names are snake_case. A mapping written in the seed's own keys
+(`maxConnections`, `pingInterval: 25000`) loads unchanged, in the seed's units: milliseconds. An unknown key,
+or one key in both spellings, is a ConfigError that names it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, get_type_hints
+from uuid import uuid4
+
+from mycelia.errors import ConfigError
+from mycelia.protocol.handshake import Handshake, HttpReply
+
+__all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
+
+_MILLISECONDS = {"unit": "milliseconds"}
+_Section = TypeVar("_Section")
+
+
+def _seconds(default: float) -> Any:
+    return field(default=default, metadata=_MILLISECONDS)
+
+
+def _uuid(socket: object) -> str:
+    return str(uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where and with which engine to listen (section `websocket`)."""
+
+    type: str = "picows"
+    host: str = "0.0.0.0"
+    port: int = 8080
+    path: str = "/ws"
+    max_payload: int = 1024 * 1024
+    per_message_deflate: bool = False
+    client_tracking: bool = True
+    allowed_origins: tuple[str, ...] = ()
+    require_origin: bool = False
+    subprotocols: tuple[str, ...] = ()
+    http: Callable[[Handshake], HttpReply | None] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _between("websocket.port", self.port, 0, 65535)
+        _between("websocket.options.max_payload", self.max_payload, 1, 2**40)
+        if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
+            raise ConfigError("websocket.path", f"expected a path such as '/ws', got {self.path!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionConfig:
+    """How many connections, for how long, and how much may wait for one of them (section `connection`)."""
+
+    max_connections: int = 1000
+    connection_timeout: float = _seconds(30.0)
+    ping_interval: float = _seconds(25.0)
+    ping_timeout: float = _seconds(5.0)
+    close_timeout: float = _seconds(2.0)
+    pause_timeout: float = _seconds(5.0)
+    backlog_requests: int = 64
+    backlog_bytes: int = 256 * 1024
+    concurrent_requests: int = 16
+    outbox_bytes: int = 1024 * 1024
+    keep_headers: tuple[str, ...] = ("user-agent",)
+    generate_connection_id: Callable[[Any], str] = _uuid
+
+    def __post_init__(self) -> None:
+        for name in ("max_connections", "backlog_requests", "backlog_bytes", "concurrent_requests", "outbox_bytes"):
+            _between(f"connection.{name}", getattr(self, name), 1, 2**40)
+        for name in ("connection_timeout", "ping_timeout", "close_timeout", "pause_timeout"):
+            _between(f"connection.{name}", getattr(self, name), 0.001, 86400.0)
+        _between("connection.ping_interval", self.ping_interval, 0, 86400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingConfig:
+    """Which paths clients reach and how envelopes are transformed (section `routing`)."""
+
+    default_path: str = "websocket://message"
+    enable_broadcast: bool = True
+    enable_direct_send: bool = True
+    expose: tuple[str, ...] = ()
+    transform_incoming: Callable[[Any], Any] | None = None
+    transform_outgoing: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All three sections."""
+
+    websocket: tuple[ServerConfig, ...] = field(default_factory=lambda: (ServerConfig(),))
+    connection: ConnectionConfig = field(default_factory=ConnectionConfig)
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
+
+
+def load_config(given: Config | Mapping[str, Any] | None) -> Config:
+    """The configuration that `given` describes. Raises ConfigError naming the key and what would be right."""
+    if isinstance(given, Config):
+        return given
+    sections = _mapping("config", {} if given is None else given)
+    _known("config", sections, ("websocket", "connection", "routing"))
+    servers = sections.get("websocket", {})
+    if not isinstance(servers, Sequence) or isinstance(servers, str):
+        servers = [servers]
+    if not servers:
+        raise ConfigError("websocket", "expected at least one endpoint, got an empty list")
+    return Config(
+        tuple(_server(server) for server in servers),
+        _section("connection", ConnectionConfig, sections.get("connection", {})),
+        _section("routing", RoutingConfig, sections.get("routing", {})),
+    )
+
+
+def _server(given: Any) -> ServerConfig:
+    if isinstance(given, ServerConfig):
+        return given
+    values = dict(_mapping("websocket", given))
+    ours, library = {}, {}
+    lifted = {"max_payload", "maxPayload", "per_message_deflate", "perMessageDeflate"}
+    lifted |= {"client_tracking", "clientTracking"}
+    for key, value in _mapping("websocket.options", values.pop("options", {})).items():
+        (ours if key in lifted else library)[key] = value
+    for key in ours:
+        if key in values:
+            raise ConfigError(f"websocket.options.{key}", f"also given as websocket.{key}; give it once")
+    return _section("websocket", ServerConfig, {**values, **ours, "options": library})
+
+
+def _section(name: str, kind: type[_Section], given: Any) -> _Section:
+    if isinstance(given, kind):
+        return given
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
+    spellings = {_camel(key): key for key in known} | {key: key for key in known}
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in _mapping(name, given).items():
+        if key not in spellings:
+            shown = ", ".join(sorted(_camel(key) for key in known))
+            raise ConfigError(f"{name}.{key}", f"unknown key; known: {shown} (or in snake_case)")
+        target = spellings[key]
+        if target in values:
+            raise ConfigError(f"{name}.{key}", f"given twice, as {target} and {_camel(target)}; give it once")
+        value = _checked(f"{name}.{key}", value, hints[target])
+        if key != target and known[target].metadata.get("unit") == "milliseconds":
+            value /= 1000
+        values[target] = value
+    return kind(**values)
+
+
+def _checked(key: str, value: Any, hint: Any) -> Any:
+    """The value in the type that the field declares; numbers are finite, lists become tuples."""
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(key, f"expected true or false, got {value!r}")
+    elif hint is int or hint is float:
+        number = (int,) if hint is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):
+            raise ConfigError(key, f"expected a {'whole ' if hint is int else ''}number, got {value!r}")
+        value = hint(value)
+    elif hint is str:
+        if not isinstance(value, str) or not value:
+            raise ConfigError(key, f"expected a text, got {value!r}")
+    elif hint == tuple[str, ...]:
+        if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
+            raise ConfigError(key, f"expected a list of texts, got {value!r}")
+        value = tuple(value)
+    elif "Callable" in str(hint) and not callable(value) and not (value is None and "None" in str(hint)):
+        raise ConfigError(key, f"expected a function, got {value!r}")
+    return value
+
+
+def _mapping(name: str, given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ConfigError(name, f"expected a mapping, got {type(given).__name__}")
+    return given
+
+
+def _known(name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{name}.{key}", f"unknown section; known: {', '.join(known)}")
+
+
+def _between(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(key, f"expected {low:g} to {high:g}, got {value:g}")
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+

@@ -1,0 +1,357 @@
+"""One peer, from its handshake to its `disconnect`: the object that handlers and applications hold.
+
+It is also the `Peer` that an engine calls. What a connection does not use it does not have: metadata, outbox,
+worker and the table of its own requests are made when first needed, since most connections are idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from enum import IntEnum
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from mycelia.errors import ConnectionNotFound, HandlerError, Overloaded, RequestTimeout
+from mycelia.kernel.caller import Caller, Options
+from mycelia.protocol.codes import Close
+from mycelia.protocol.envelope import Request, Response
+from mycelia.websocket.engines.base import CanPause, CanPing, Control, Transport
+from mycelia.websocket.outbox import Outbox, Overflow, Verdict
+
+if TYPE_CHECKING:
+    from mycelia.websocket.client import ClientInfo
+    from mycelia.websocket.dialect import Dialect
+    from mycelia.websocket.runtime import Runtime
+    from mycelia.websocket.worker import Worker
+
+__all__ = ["Phase", "WebSocketConnection"]
+
+_NO_HELD: tuple[tuple[bytes, bool], ...] = ()
+
+
+class Phase(IntEnum):
+    """Where a connection stands; it only ever moves down this list."""
+
+    NEW = 0
+    PENDING = 1  # its `connect` has not been answered: found by id, seen by nobody else, frames held
+    OPEN = 2
+    CLOSING = 3  # our Close is out, or on its way
+    CLOSED = 4  # gone; readable until its `disconnect` has run
+
+
+class ConnectionPrincipal:
+    """What `connect` wrote into the metadata, read anew each time: `userId` (or `user_id`) and `permissions`."""
+
+    __slots__ = ("_metadata",)
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._metadata = metadata
+
+    @property
+    def id(self) -> str:
+        return str(self._metadata.get("userId", self._metadata.get("user_id", "")))
+
+    @property
+    def permissions(self) -> Collection[str]:
+        given = self._metadata.get("permissions", ())
+        return given if isinstance(given, Collection) and not isinstance(given, str) else ()
+
+
+class WebSocketConnection:
+    """One WebSocket client.
+
+    `metadata` is the application's own: what `connect` writes there (`userId`, `permissions`) is what filters
+    and permission checks read. Nothing of the client's gets in by itself.
+    """
+
+    __slots__ = (
+        "__weakref__", "active_at", "_close", "_early", "_full", "_metadata", "_opened_at", "_options",
+        "_outbox", "_requests", "_runtime", "_transport", "worker", "dialect", "plain", "write",
+        "accepted", "client", "id", "paused", "phase", "ping_sent", "rtt", "wheel_slot",
+    )  # fmt: skip
+
+    def __init__(self, connection_id: str, runtime: Runtime, dialect: Dialect, client: ClientInfo) -> None:
+        self.id = connection_id
+        self.client = client
+        self.phase = Phase.NEW
+        self.accepted = False
+        self.rtt: float | None = None
+        self.wheel_slot = -1
+        self.paused = False
+        self._runtime = runtime
+        self.dialect = dialect
+        self._opened_at = self.active_at = time()
+        self._transport: Transport | None = None
+        self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
+        self._full = False
+        self._metadata: dict[str, Any] | None = None
+        self._options: Options | None = None
+        self.worker: Worker | None = None
+        self._outbox: Outbox | None = None
+        self._early: list[tuple[bytes, bool]] | None = None
+        self._requests: dict[str, asyncio.Future[Any]] | None = None
+        self.ping_sent: tuple[float, float] | None = None  # when, and the last activity before
+        self._close: tuple[int, str] | None = None
+
+    # -- what applications use -----------------------------------------------------------------------
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The application's own mapping; empty at first."""
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: Mapping[str, Any]) -> None:
+        self.metadata.clear()
+        self.metadata.update(value)
+
+    @property
+    def socket(self) -> object:
+        """The engine library's own object for this connection; None when it is gone."""
+        return None if self._transport is None else self._transport.extra("native")
+
+    @property
+    def connected_at(self) -> datetime:
+        """When the handshake was done (aware, UTC)."""
+        return datetime.fromtimestamp(self._opened_at, UTC)
+
+    @property
+    def last_activity(self) -> datetime:
+        """When the last message came (aware, UTC); pings do not count."""
+        return datetime.fromtimestamp(self.active_at, UTC)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been accepted and is not closing."""
+        return self.phase is Phase.OPEN
+
+    @property
+    def options(self) -> Options:
+        """What handlers get as `options`: one object for all messages of this connection."""
+        if self._options is None:
+            self._options = Options(
+                caller=Caller("client", self.id),
+                connection=self,
+                connection_id=self.id,
+                principal=self._principal(),
+            )
+        return self._options
+
+    async def send(self, data: Any, *, overflow: Overflow | str = Overflow.DISCONNECT, key: str | None = None) -> Verdict | None:
+        """Sends a mapping or a Message's body to this client, at most once.
+
+        Returns None when it was written, else what became of it. Raises ConnectionNotFound when the client is
+        gone and InvalidMessage when the data cannot be encoded.
+        """
+        if self.phase not in (Phase.PENDING, Phase.OPEN):
+            raise ConnectionNotFound(self.id)
+        packet = self.dialect.pack_value(self._runtime.outgoing(data))
+        return self.push(packet, Overflow(overflow), key)
+
+    async def request(self, path: str, body: Any = None, *, timeout: float = 30.0) -> Any:
+        """Asks the client and returns the data of its response.
+
+        Raises RequestTimeout, HandlerError (with the client's own code) when it answers `success: false`, and
+        ConnectionNotFound when it is, or goes, away.
+        """
+        if self.phase not in (Phase.PENDING, Phase.OPEN):
+            raise ConnectionNotFound(self.id)
+        if self._requests is None:
+            self._requests = {}
+        if len(self._requests) >= self._runtime.config.connection.backlog_requests:
+            raise Overloaded("requests to this client", self._runtime.config.connection.backlog_requests)
+        correlation_id = self._runtime.next_correlation_id()
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._requests[correlation_id] = answer
+        try:
+            self.push(self.dialect.pack(Request(path, body, correlation_id)), Overflow.NEVER)
+            async with asyncio.timeout(timeout):
+                return await answer
+        except TimeoutError:
+            raise RequestTimeout(path, timeout) from None
+        finally:
+            self._requests.pop(correlation_id, None)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Closes with this code; does nothing when the connection is closing already."""
+        if self.phase in (Phase.PENDING, Phase.OPEN):
+            self._close = (code, reason)
+            self._flush()
+            self.phase = Phase.CLOSING
+            self.plain = False
+            if self._outbox and self._transport is not None:
+                self._transport.abort()  # its Close would stand behind all that it does not read
+            elif self._transport is not None:
+                self._transport.close(code, reason)
+            self._runtime.connections.hide(self)
+
+    def ping(self) -> None:
+        """Sends a ping where the engine can; `rtt` is set when the answer comes (RFC 6455 §5.5.2)."""
+        if isinstance(self._transport, CanPing) and self.phase in (Phase.PENDING, Phase.OPEN):
+            self.ping_sent = (monotonic(), self.active_at)
+            self._transport.ping(b"")
+
+    def __repr__(self) -> str:
+        return f"<WebSocketConnection {self.id} {self.phase.name}>"
+
+    # -- Peer: what the engine calls -----------------------------------------------------------------
+
+    def opened(self, transport: Transport) -> None:
+        self._transport = transport
+        self.write = self.dialect.writer(transport)
+        self.phase = Phase.PENDING
+        self._runtime.lifecycle.opened(self)
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        if self.phase is Phase.OPEN:
+            self.active_at = time()
+            self._runtime.dispatch.received(self, payload, binary)
+        elif self.phase is Phase.PENDING:
+            self._hold(payload, binary)
+
+    def control(self, kind: Control, payload: bytes) -> None:
+        if kind is Control.PONG and self.ping_sent is not None:
+            self.rtt = monotonic() - self.ping_sent[0]
+            self.ping_sent = None
+
+    def congested(self, full: bool) -> None:
+        self._full = full
+        if full:
+            self.plain = False
+        elif self.phase is Phase.OPEN:
+            self._drain()
+
+    def failed(self, code: int, reason: str) -> None:
+        self._runtime.lifecycle.failed(self, code, reason)
+
+    def closed(self, code: int, reason: str) -> None:
+        self.plain = False
+        self._runtime.lifecycle.closed(self, code, reason)
+
+    # -- what the rest of the subsystem uses ---------------------------------------------------------
+
+    @property
+    def close_asked(self) -> tuple[int, str] | None:
+        """The code and reason that this side closed with; None when it did not."""
+        return self._close
+
+    def accept(self, greeting: bytes) -> None:
+        """`connect` has accepted: the greeting goes out, then what was held, then in what was held."""
+        self.phase, self.accepted = Phase.OPEN, True
+        if greeting:
+            self.write(greeting)
+        if self._options is not None:
+            self._options = None  # the principal may be known only now
+        self._drain()
+        early, self._early = self._early, None
+        for payload, binary in early or _NO_HELD:
+            self.received(payload, binary)
+        self.resume()
+
+    def push(self, packet: bytes, policy: Overflow = Overflow.NEVER, key: str | None = None) -> Verdict | None:
+        """Writes a packet now, or queues it; None when it was written."""
+        if self.plain:
+            self.write(packet)
+            return None
+        if self.phase not in (Phase.PENDING, Phase.OPEN):
+            return Verdict.DROPPED
+        worker = self.worker
+        if worker is not None and worker.cork:
+            worker.flush()
+            return self.push(packet, policy, key)
+        if self._outbox is None:
+            self._outbox = Outbox(self._runtime.config.connection.outbox_bytes)
+        verdict = self._outbox.put(packet, policy, key)
+        if verdict is Verdict.DISCONNECT:
+            self._runtime.lifecycle.failed(self, int(Close.SLOW_CONSUMER), "the client reads too slowly")
+            self.close(Close.SLOW_CONSUMER, "slow consumer")
+        return verdict
+
+    def cork(self) -> None:
+        """The worker holds replies back: what others write must make it flush first."""
+        self.plain = False
+
+    def uncork(self, packet: bytes) -> None:
+        """Writes what the worker held back."""
+        if self._outbox is None and not self._full and self.phase is Phase.OPEN:
+            self.plain = True
+            self.write(packet)
+        else:
+            self.push(packet)
+
+    def answered(self, response: Response) -> bool:
+        """Gives the client's response to whoever asked; False when nobody waits for it."""
+        waiting = self._requests.get(response.correlation_id) if self._requests and isinstance(response.correlation_id, str) else None
+        if waiting is None or waiting.done():
+            return False
+        if response.success:
+            waiting.set_result(response.data)
+        else:
+            fault = response.error
+            waiting.set_exception(
+                HandlerError(
+                    fault.message if fault else "the client reported a failure",
+                    code=fault.code if fault else "HANDLER_ERROR",
+                    path="client",
+                )
+            )
+        return True
+
+    def pause(self) -> None:
+        """Stops reading, where the engine can."""
+        if not self.paused and isinstance(self._transport, CanPause):
+            self.paused = True
+            self._transport.pause()
+
+    def resume(self) -> None:
+        """Reads again."""
+        if self.paused and isinstance(self._transport, CanPause):
+            self.paused = False
+            self._transport.resume()
+
+    def due(self, now: float) -> float:
+        """The wheel's question: ping, or judge the last ping. Returns when to ask again."""
+        return self._runtime.heartbeat.due(self, now)
+
+    def gone(self) -> None:
+        """Lets go of everything but what handlers of `disconnect` may read."""
+        self.phase = Phase.CLOSED
+        self._early = self._outbox = self._transport = None
+        for waiting in list((self._requests or {}).values()):
+            if not waiting.done():
+                waiting.set_exception(ConnectionNotFound(self.id))
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _principal(self) -> ConnectionPrincipal | None:
+        known = self.accepted and self._metadata is not None
+        identified = known and any(key in self.metadata for key in ("userId", "user_id", "permissions"))
+        return ConnectionPrincipal(self.metadata) if identified else None
+
+    def _hold(self, payload: bytes, binary: bool) -> None:
+        if self._early is None:
+            self._early = []
+        self._early.append((payload, binary))
+        limits = self._runtime.config.connection
+        if len(self._early) >= limits.backlog_requests or sum(len(p) for p, _ in self._early) >= limits.backlog_bytes:
+            if isinstance(self._transport, CanPause):
+                self.pause()
+            else:
+                self.close(Close.TRY_AGAIN_LATER, "too much before the connection was accepted")
+
+    def _flush(self) -> None:
+        if self.worker is not None and self.worker.cork:
+            self.worker.flush()
+
+    def _drain(self) -> None:
+        """Writes what waits until the engine is full again."""
+        outbox = self._outbox
+        while outbox is not None and not self._full and (packet := outbox.take()) is not None:
+            self.write(packet)
+        if not self._full and self.phase is Phase.OPEN:
+            self._outbox = None
+            self.plain = self.worker is None or not self.worker.cork

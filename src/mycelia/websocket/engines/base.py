@@ -1,0 +1,174 @@
+"""The seam between the subsystem and a WebSocket library.
+
+An engine listens, completes handshakes that its `admit` handler accepts, turns a byte stream into whole
+messages and writes what it is given. It decides nothing else: limits, order, authentication, heartbeats
+and counting are above the seam, once, and so hold for every engine. `mycelia.testing` proves an engine.
+
+Who calls whom: the engine asks `Gate.admit` for each handshake and then calls the `Peer` that the gate
+named; the subsystem calls the `Transport` that the engine hands to `Peer.opened`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from mycelia.errors import EngineError
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply
+
+__all__ = [
+    "Admit",
+    "CanFrame",
+    "CanPause",
+    "CanPing",
+    "Control",
+    "Engine",
+    "EngineOptions",
+    "Gate",
+    "Peer",
+    "Transport",
+    "engine_names",
+    "load_engine",
+]
+
+Admit = Callable[[Handshake], Accept | HttpReply]
+
+
+class Control(Enum):
+    """What reaches a peer besides messages, where the library shows it."""
+
+    PING = "ping"
+    PONG = "pong"
+    EMPTY_FRAGMENT = "empty fragment"
+
+
+class Transport(Protocol):
+    """One peer's pipe. Every call returns at once; after `close` or `abort` every call does nothing."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written here that the operating system has not taken yet."""
+
+    def send(self, payload: bytes, binary: bool) -> None:
+        """Sends one message as one frame."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Sends Close once, drops later input, and ends the connection when the peer answers or 2 s later."""
+
+    def abort(self) -> None:
+        """Ends the connection now; what is not yet sent is lost."""
+
+    def extra(self, name: str) -> object:
+        """`"native"`: the library's own object for this connection; None for a name it does not know."""
+
+
+@runtime_checkable
+class CanFrame(Protocol):
+    """A transport that takes finished RFC 6455 frames, so that a broadcast is framed once for everybody."""
+
+    def send_frame(self, frame: bytes) -> None: ...
+
+
+@runtime_checkable
+class CanPing(Protocol):
+    """A transport that sends Ping frames and reports Pongs (RFC 6455 §5.5.2)."""
+
+    def ping(self, payload: bytes) -> None: ...
+
+
+@runtime_checkable
+class CanPause(Protocol):
+    """A transport that can stop reading its socket; what was read before still arrives."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Peer(Protocol):
+    """What the subsystem gives an engine for one connection. Calls are plain, quick, and never raise."""
+
+    def opened(self, transport: Transport) -> None: ...
+
+    def received(self, payload: bytes, binary: bool) -> None: ...
+
+    def control(self, kind: Control, payload: bytes) -> None: ...
+
+    def congested(self, full: bool) -> None: ...
+
+    def failed(self, code: int, reason: str) -> None:
+        """The peer broke the protocol; Close with this code is on its way and `closed` follows."""
+
+    def closed(self, code: int, reason: str) -> None:
+        """The last call, made exactly once: the peer's code, 1005 for an empty Close, 1006 for none."""
+
+
+class Gate(Protocol):
+    """Decides a handshake at once."""
+
+    def admit(self, request: Handshake) -> Accept | HttpReply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What `Engine.start` needs: where to listen, and the limits that a library must know to keep."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    max_message_bytes: int = 1024 * 1024
+    handshake_timeout: float = 30.0
+    close_timeout: float = 2.0
+    high_water_bytes: int = 64 * 1024
+    backlog: int = 1024
+    library: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """The seed's adapter: `start(options)`, `stop()`, `on(event, handler)`."""
+
+    name: str
+
+    async def start(self, options: EngineOptions) -> None:
+        """Listens. Raises the `OSError` of a failed bind and is then as before."""
+
+    async def stop(self) -> None:
+        """Stops listening, refuses half-open handshakes, and aborts what is still connected."""
+
+    def on(self, event: Literal["admit"], handler: Admit) -> None:
+        """Sets who decides handshakes; must be called before `start`."""
+
+    def address(self) -> tuple[str, int] | None:
+        """Where the engine listens; None when it does not, or has no address."""
+
+
+# name → (module, class); a module is imported when its engine is first asked for.
+_BUILT_IN: Mapping[str, str] = {
+    "picows": "mycelia.websocket.engines.picows:PicowsEngine",
+    "websockets": "mycelia.websocket.engines.websockets:WebsocketsEngine",
+    "memory": "mycelia.websocket.engines.memory:MemoryEngine",
+}
+_ALIASES: Mapping[str, str] = {"uws": "picows", "ws": "websockets"}
+
+
+def engine_names() -> list[str]:
+    """Every engine name that `load_engine` takes: built in, aliases and installed entry points."""
+    installed = {entry.name for entry in entry_points(group="mycelia.engines")}
+    return sorted({*_BUILT_IN, *_ALIASES, *installed})
+
+
+def load_engine(name: str) -> Callable[[], Engine]:
+    """The factory of the engine called `name`. Raises EngineError naming the known ones."""
+    target = _BUILT_IN.get(_ALIASES.get(name, name))
+    if target is not None:
+        module, _, attribute = target.partition(":")
+        factory: Callable[[], Engine] = getattr(import_module(module), attribute)
+        return factory
+    for entry in entry_points(group="mycelia.engines"):
+        if entry.name == name:
+            loaded: Callable[[], Engine] = entry.load()
+            return loaded
+    raise EngineError(f"unknown engine type {name!r}; known: {', '.join(engine_names())}")

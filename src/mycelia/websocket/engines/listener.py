@@ -1,0 +1,138 @@
+"""A listening TCP socket and its connections, whatever library reads their frames."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply
+from mycelia.websocket.engines.base import Admit, EngineOptions
+from mycelia.websocket.engines.stream import Reader, Sink, StreamConnection
+
+__all__ = ["StreamEngine"]
+
+_SCRATCH_BYTES = 64 * 1024
+
+
+class StreamEngine(ABC):
+    """An engine over TCP; a subclass says how frames are read by lending readers.
+
+    Half-open connections (accepted, handshake not finished) are kept in the order in which they came, so one
+    timer serves the handshake deadline of all of them.
+    """
+
+    name: ClassVar[str]
+    secure = False
+    library_options: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self) -> None:
+        self.options = EngineOptions()
+        self.scratch = bytearray(_SCRATCH_BYTES)
+        self.sink: Reader = Sink(self.scratch)
+        self._admit: Admit | None = None
+        self._server: asyncio.Server | None = None
+        self._open: set[StreamConnection] = set()
+        self._half_open: dict[StreamConnection, float] = {}
+        self._reaper: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Event = asyncio.Event()
+
+    # -- the adapter's public face -------------------------------------------------------------------
+
+    def on(self, event: Literal["admit"], handler: Admit) -> None:
+        if event != "admit":
+            raise EngineError(f"expected the event 'admit', got {event!r}")
+        self._admit = handler
+
+    async def start(self, options: EngineOptions) -> None:
+        if self._server is not None:
+            raise NotRunning(f"the {self.name} engine is already running; stop() it first")
+        if self._admit is None:
+            raise EngineError("expected on('admit', handler) before start()")
+        unknown = sorted(set(options.library) - self.library_options)
+        if unknown:
+            known = ", ".join(sorted(self.library_options)) or "none"
+            raise EngineError(f"unknown option {unknown[0]!r} for the {self.name} engine; known: {known}")
+        self.options = options
+        self.configure(options.library)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: StreamConnection(self), options.host, options.port, backlog=options.backlog
+        )
+
+    async def stop(self) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        if self._reaper is not None:
+            self._reaper.cancel()
+            self._reaper = None
+        self._empty.clear()
+        for connection in [*self._half_open, *self._open]:
+            connection.abort()
+        if self._open or self._half_open:
+            await self._empty.wait()
+        await server.wait_closed()
+
+    def address(self) -> tuple[str, int] | None:
+        if self._server is None or not self._server.sockets:
+            return None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
+    # -- what a library brings -----------------------------------------------------------------------
+
+    @abstractmethod
+    def configure(self, library: Any) -> None:
+        """Takes the library's own options; called before the first connection of each run."""
+
+    @abstractmethod
+    def acquire(self, connection: StreamConnection) -> Reader:
+        """A reader for a connection that has bytes and no reader."""
+
+    @abstractmethod
+    def release(self, reader: Reader) -> None:
+        """Takes back a reader that is between two frames."""
+
+    @abstractmethod
+    def discard(self, reader: Reader) -> None:
+        """Takes back a reader that may be in the middle of a frame."""
+
+    # -- what its connections call -------------------------------------------------------------------
+
+    def admit(self, request: Handshake) -> Accept | HttpReply:
+        """The gate's answer; 503 when there is no gate."""
+        return HttpReply(503, b"not serving\n") if self._admit is None else self._admit(request)
+
+    def accepted(self, connection: StreamConnection) -> None:
+        """A TCP connection came in: its handshake's deadline begins here."""
+        loop = asyncio.get_running_loop()
+        connection.limit_writing(self.options.high_water_bytes)
+        self._half_open[connection] = loop.time() + self.options.handshake_timeout
+        if self._server is None:
+            connection.abort()
+        elif self._reaper is None:
+            self._reaper = loop.call_later(self.options.handshake_timeout, self._reap)
+
+    def opened(self, connection: StreamConnection) -> None:
+        """The handshake is over, one way or the other."""
+        self._half_open.pop(connection, None)
+        self._open.add(connection)
+
+    def lost(self, connection: StreamConnection) -> None:
+        """The connection is gone."""
+        self._half_open.pop(connection, None)
+        self._open.discard(connection)
+        if not self._open and not self._half_open:
+            self._empty.set()
+
+    def _reap(self) -> None:
+        loop = asyncio.get_running_loop()
+        now, self._reaper = loop.time(), None
+        for connection, deadline in list(self._half_open.items()):
+            if deadline > now:
+                self._reaper = loop.call_at(deadline, self._reap)
+                return
+            connection.expire()

@@ -1,0 +1,322 @@
+"""One connection over a byte stream: handshake, closing and writing, the same for every library.
+
+The libraries differ in how they read frames; that part is a `Reader`. All else that makes a TCP connection a
+WebSocket is here, once, so that no engine is lenient where another is strict: the handshake is judged by
+`protocol.handshake`, fragments and texts by `protocol.assembler`, and Close is sent once, answered once, and
+followed by nothing (RFC 6455 §5.5.1, §7.1).
+
+A reader may be borrowed: between frames a connection needs none, so an engine can lend one reader, with its
+buffers, to whichever connection has bytes. That is why an idle connection costs so little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mycelia.protocol.assembler import Assembler, FrameFault, check_close
+from mycelia.protocol.codes import Close, may_send
+from mycelia.protocol.frames import close_frame, frame, ping_frame, pong_frame
+from mycelia.protocol.handshake import (
+    Accept,
+    BadHandshake,
+    HttpReply,
+    accept_response,
+    check_upgrade,
+    read_request,
+)
+from mycelia.websocket.engines.base import Control, Peer
+
+if TYPE_CHECKING:
+    from mycelia.websocket.engines.listener import StreamEngine
+
+__all__ = ["Reader", "Sink", "State", "StreamConnection"]
+
+logger = logging.getLogger("mycelia.websocket.engine")
+
+_CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
+_EMPTY_CLOSE = b"\x88\x00"
+
+
+class Reader(Protocol):
+    """Turns bytes into frames, which it gives to `StreamConnection.on_frame` or `on_message`."""
+
+    def get_buffer(self, hint: int) -> memoryview | bytearray:
+        """Where the next bytes go; never empty."""
+
+    def read(self, count: int) -> bool:
+        """Takes `count` new bytes; False when the reader is between frames and may serve another connection."""
+
+
+class Sink:
+    """The reader of a connection that no longer listens: bytes are read, so that no RST cuts off our Close."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+
+    def get_buffer(self, hint: int) -> bytearray:
+        return self._buffer
+
+    def read(self, count: int) -> bool:
+        return True
+
+
+class State(IntEnum):
+    """Where a connection stands; it only ever moves down this list."""
+
+    HANDSHAKE = 0
+    OPEN = 1
+    CLOSING = 2  # our Close is out: nothing more is sent, messages that come are dropped
+    CLOSED = 3
+
+
+class StreamConnection(asyncio.BufferedProtocol):
+    """The transport of one peer, and the asyncio protocol beneath it: one object, since there are many."""
+
+    __slots__ = (
+        "_assembler",
+        "_close_code",
+        "_close_reason",
+        "_deadline",
+        "_engine",
+        "_full",
+        "_head",
+        "_peer",
+        "_reader",
+        "_stream",
+        "state",
+    )
+
+    def __init__(self, engine: StreamEngine) -> None:
+        self._engine = engine
+        self.state = State.HANDSHAKE
+        self._head: bytes = b""
+        self._reader: Reader | None = None
+        self._assembler: Assembler | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._full = False
+        self._close_code, self._close_reason = int(Close.ABNORMAL), ""
+
+    # -- what asyncio calls --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._stream = cast(asyncio.Transport, transport)
+        self._engine.accepted(self)
+
+    def limit_writing(self, high_bytes: int) -> None:
+        """Sets from how many unsent bytes on the peer counts as congested."""
+        self._stream.set_write_buffer_limits(high=high_bytes)
+
+    def get_buffer(self, hint: int) -> memoryview | bytearray:
+        reader = self._reader
+        if reader is None:
+            if self.state is State.HANDSHAKE:
+                return self._engine.scratch
+            reader = self._reader = self._engine.acquire(self)
+        return reader.get_buffer(hint)
+
+    def buffer_updated(self, count: int) -> None:
+        reader = self._reader
+        if reader is None:
+            self._read_head(count)
+        elif not reader.read(count) and reader is self._reader:
+            self._reader = None
+            self._engine.release(reader)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._full = True
+        if self.state is State.OPEN:
+            self._peer.congested(True)
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self.state is State.OPEN:
+            self._peer.congested(False)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        opened, self.state = self.state is not State.HANDSHAKE, State.CLOSED
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._reader is not None:
+            self._engine.discard(self._reader)
+            self._reader = None
+        self._engine.lost(self)
+        if opened:
+            self._peer.closed(self._close_code, self._close_reason)
+            del self._peer
+
+    # -- handshake -----------------------------------------------------------------------------------
+
+    def _read_head(self, count: int) -> None:
+        self._head += bytes(memoryview(self._engine.scratch)[:count])
+        stream = self._stream
+        try:
+            read = read_request(self._head, stream.get_extra_info("peername"), self._engine.secure)
+            if read is None:
+                return
+            request, used = read
+            answer = self._engine.admit(request)
+            if isinstance(answer, HttpReply):
+                self._refuse(answer, head_only=request.method == "HEAD")
+                return
+            check_upgrade(request)
+            response = accept_response(request, answer.subprotocol, answer.headers)
+        except BadHandshake as bad:
+            self._refuse(bad.reply)
+        except Exception:
+            logger.exception("a handshake could not be decided")
+            self._refuse(HttpReply(500, b"internal error\n"))
+        else:
+            rest, self._head = self._head[used:], b""
+            self._open(answer, response, rest)
+
+    def _open(self, answer: Accept, response: bytes, rest: bytes) -> None:
+        self._engine.opened(self)
+        self.state = State.OPEN
+        self._stream.write(response)
+        self._peer = cast(Peer, answer.peer)
+        self._peer.opened(self)
+        while rest and self.state is not State.CLOSED:
+            buffer = memoryview(self.get_buffer(len(rest)))
+            piece, rest = rest[: len(buffer)], rest[len(buffer) :]
+            buffer[: len(piece)] = piece
+            self.buffer_updated(len(piece))
+
+    def _refuse(self, reply: HttpReply, *, head_only: bool = False) -> None:
+        self._engine.opened(self)
+        self._reader = self._engine.sink
+        self._stream.write(reply.encode(head_only=head_only))
+        self._finish()
+
+    def expire(self) -> None:
+        """The handshake took too long (called by the engine)."""
+        self._refuse(HttpReply(408, b"expected the whole handshake sooner\n"))
+
+    # -- frames in -----------------------------------------------------------------------------------
+
+    def on_message(self, payload: bytes, binary: bool) -> None:
+        """A whole, checked message."""
+        if self.state is State.OPEN:
+            self._peer.received(payload, binary)
+
+    def on_frame(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> None:
+        """Any frame; readers may pass a checked unfragmented message to `on_message` instead."""
+        if self.state is State.CLOSED or self._reader is self._engine.sink:
+            return
+        try:
+            assembler = self._assembler
+            if assembler is None:
+                assembler = self._assembler = Assembler(self._engine.options.max_message_bytes)
+            message = assembler.feed(opcode, fin, rsv, payload)
+            if opcode == _CLOSE:
+                self._on_close(*check_close(payload))
+        except FrameFault as fault:
+            self.fail(fault.close_code, fault.reason)
+            return
+        if not assembler.open:
+            self._assembler = None
+        if message is not None:
+            self.on_message(*message)
+        elif self.state is State.OPEN:
+            if opcode == _PING:
+                self._stream.write(pong_frame(payload))
+                self._peer.control(Control.PING, payload)
+            elif opcode == _PONG:
+                self._peer.control(Control.PONG, payload)
+            elif opcode < _CLOSE and not payload:
+                self._peer.control(Control.EMPTY_FRAGMENT, payload)
+
+    @property
+    def fragmented(self) -> bool:
+        """Whether the next data frame continues a message."""
+        return self._assembler is not None
+
+    def _on_close(self, code: int, reason: str) -> None:
+        self._close_code, self._close_reason = code, reason
+        self._reader_to_sink()
+        if self.state is State.OPEN:
+            self.state = State.CLOSING
+            self._stream.write(close_frame(code) if may_send(code) else _EMPTY_CLOSE)
+        self._finish()
+
+    def fail(self, code: int, reason: str) -> None:
+        """The peer broke the protocol: says why and hangs up (RFC 6455 §7.1.7)."""
+        if self.state is State.CLOSED or self._reader is self._engine.sink:
+            return
+        self._reader_to_sink()
+        if self.state is State.OPEN:
+            self.state = State.CLOSING
+            self._peer.failed(code, reason)
+            self._stream.write(close_frame(code, reason))
+        if self._stream.can_write_eof():
+            self._stream.write_eof()
+        self._abort_later()
+
+    def _reader_to_sink(self) -> None:
+        reader, self._reader = self._reader, self._engine.sink
+        if reader is not None:
+            self._engine.discard(reader)
+
+    # -- Transport -----------------------------------------------------------------------------------
+
+    @property
+    def buffered(self) -> int:
+        return self._stream.get_write_buffer_size()
+
+    def send(self, payload: bytes, binary: bool) -> None:
+        if self.state is State.OPEN:
+            self._stream.write(frame(payload, binary))
+
+    def send_frame(self, frame: bytes) -> None:
+        if self.state is State.OPEN:
+            self._stream.write(frame)
+
+    def ping(self, payload: bytes) -> None:
+        if self.state is State.OPEN:
+            self._stream.write(ping_frame(payload))
+
+    def pause(self) -> None:
+        if self.state is State.OPEN and self._stream.is_reading():
+            self._stream.pause_reading()
+
+    def resume(self) -> None:
+        if self.state is not State.CLOSED and not self._stream.is_reading():
+            self._stream.resume_reading()
+
+    def close(self, code: int, reason: str) -> None:
+        if self.state is not State.OPEN:
+            return
+        self.state = State.CLOSING
+        if self._full:
+            self._stream.abort()  # Close would stand behind what the peer does not read
+            return
+        self._stream.write(close_frame(code, reason))
+        self._abort_later()
+        self.resume()  # a paused reader would not see the peer's Close
+
+    def abort(self) -> None:
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSING
+            self._stream.abort()
+
+    def extra(self, name: str) -> object:
+        return self._stream if name == "native" else self._stream.get_extra_info(name)
+
+    def _finish(self) -> None:
+        """Closes when everything is written, and at the latest after `close_timeout`."""
+        self._abort_later()
+        self._stream.close()
+
+    def _abort_later(self) -> None:
+        if self._deadline is None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(self._engine.options.close_timeout, self._stream.abort)
+
+

@@ -1,0 +1,72 @@
+"""The reference engine: the sans-IO protocol of `websockets` reads frames.
+
+The library judges frames (masks, opcodes, reserved bits, lengths, the order of fragments, close codes) by its
+own rules, which makes it a check on the default engine. Its answers (pongs, Closes) are not sent: those are
+the same for every engine and come from `stream`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from websockets.frames import Frame
+from websockets.protocol import OPEN, Side
+from websockets.protocol import Protocol as LibraryProtocol
+
+from mycelia.websocket.engines.listener import StreamEngine
+from mycelia.websocket.engines.stream import Reader, StreamConnection
+
+__all__ = ["WebsocketsEngine"]
+
+
+class _Silence(logging.LoggerAdapter[logging.Logger]):
+    """The library logs frames with their payloads; nothing of them may reach a log."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        return False
+
+
+_SILENCE = _Silence(logging.getLogger("websockets.server"))
+
+
+class _LibraryReader:
+    """One connection's protocol object; kept for life, because it holds the state of a message."""
+
+    __slots__ = ("_owner", "_scratch", "protocol")
+
+    def __init__(self, owner: StreamConnection, max_bytes: int, scratch: bytearray) -> None:
+        self._owner, self._scratch = owner, scratch
+        self.protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=max_bytes, logger=_SILENCE)
+
+
+    def get_buffer(self, hint: int) -> bytearray:
+        return self._scratch
+
+    def read(self, count: int) -> bool:
+        protocol, owner = self.protocol, self._owner
+        protocol.receive_data(bytes(memoryview(self._scratch)[:count]))
+        protocol.data_to_send()
+        for event in protocol.events_received():
+            assert isinstance(event, Frame)
+            rsv = event.rsv1 << 2 | event.rsv2 << 1 | event.rsv3
+            owner.on_frame(int(event.opcode), event.fin, rsv, bytes(event.data))
+        if protocol.parser_exc is not None and protocol.close_sent is not None:
+            owner.fail(int(protocol.close_sent.code), protocol.close_sent.reason)
+        return True
+
+
+class WebsocketsEngine(StreamEngine):
+    """`type: "websockets"` (alias `ws`)."""
+
+    name: ClassVar[str] = "websockets"
+
+    def configure(self, library: Mapping[str, Any]) -> None: ...
+
+    def acquire(self, connection: StreamConnection) -> Reader:
+        return _LibraryReader(connection, self.options.max_message_bytes, self.scratch)
+
+    def release(self, reader: Reader) -> None: ...
+
+    def discard(self, reader: Reader) -> None: ...

@@ -1,0 +1,247 @@
+"""The websocket facet: what `subsystem.websocket` offers (the seed's facet methods, in Python spelling)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from mycelia.errors import ConnectionNotFound, Disabled, NotRunning
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.handler import compile_plan
+from mycelia.kernel.path import Pattern
+from mycelia.kernel.router import Route
+from mycelia.protocol.codes import Close
+from mycelia.websocket.broadcast import BroadcastResult, Filter
+from mycelia.websocket.config import Config, ServerConfig
+from mycelia.websocket.connection import WebSocketConnection
+from mycelia.websocket.engines.base import Engine, EngineOptions, load_engine
+from mycelia.websocket.lifecycle import ConnectionEvent
+from mycelia.websocket.outbox import Overflow, Verdict
+from mycelia.websocket.runtime import Runtime
+
+if TYPE_CHECKING:
+    from mycelia.kernel.system import MessageSystem
+    from mycelia.websocket.subsystem import WebSocketSubsystem
+
+__all__ = ["WebSocketFacet"]
+
+logger = logging.getLogger("mycelia.websocket")
+
+
+
+class WebSocketFacet(Facet):
+    """Server, connection manager, message router and broadcast manager of one WebSocketSubsystem."""
+
+    def __init__(self, config: Config, system: MessageSystem, subsystem: WebSocketSubsystem) -> None:
+        self.config = config
+        self._runtime = Runtime(config, system, subsystem)
+        self._engines: list[tuple[ServerConfig, Engine]] = []
+        for server in config.websocket:
+            self._engines.append((server, load_engine(server.type)()))
+        self._moving = asyncio.Lock()
+        self._running = False
+
+    # -- server ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listens on every endpoint, all or none.
+
+        Raises NotRunning when it is listening already, and the `OSError` of a failed bind; then nothing
+        listens and `start` may be called again.
+        """
+        async with self._moving:
+            if self._running:
+                raise NotRunning("the WebSocket server is already running; stop() it first")
+            self._runtime.draining = False
+            started: list[Engine] = []
+            try:
+                for server, engine in self._engines:
+                    self._connect(server, engine)
+                    await engine.start(self._options(server))
+                    started.append(engine)
+            except BaseException:
+                for engine in reversed(started):
+                    await engine.stop()
+                raise
+            self._running = True
+        for server, engine in self._engines:
+            address = engine.address()
+            where = f"ws://{address[0]}:{address[1]}{server.path}" if address else "in memory"
+            logger.info("listening with %s on %s", engine.name, where)
+        self._log_exposed()
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collector need not walk it again
+
+    async def stop(self) -> None:
+        """Refuses new clients, closes all connections (1001), and returns when they are gone or time is up.
+
+        Does nothing when it is not listening.
+        """
+        async with self._moving:
+            if not self._running:
+                return
+            runtime = self._runtime
+            runtime.draining = True
+            for connection in runtime.connections.living():
+                connection.close(Close.GOING_AWAY, "the server is stopping")
+            limit = self.config.connection.close_timeout
+            await self._emptied(limit)
+            for _, engine in self._engines:
+                await engine.stop()
+            await runtime.close(limit)
+            self._running = False
+            gc.unfreeze()
+
+    async def dispose(self) -> None:
+        await self.stop()
+        await self._runtime.close(self.config.connection.close_timeout)
+
+    def is_running(self) -> bool:
+        """Whether it listens."""
+        return self._running
+
+    def get_address(self) -> tuple[str, int] | None:
+        """Host and port of the first endpoint; None when it does not listen, or has none."""
+        return self._engines[0][1].address()
+
+    def get_port(self) -> int | None:
+        """The port of the first endpoint, the real one also for `port: 0`."""
+        address = self.get_address()
+        return None if address is None else address[1]
+
+    # -- connections -------------------------------------------------------------------------------
+
+    def get_connection(self, connection_id: str) -> WebSocketConnection | None:
+        """The connection of that id; also while it is pending, and until its `disconnect` has run."""
+        return self._runtime.connections.get(connection_id)
+
+    def get_all_connections(self) -> list[WebSocketConnection]:
+        """A snapshot of the open connections."""
+        return self._runtime.connections.open()
+
+    def get_connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._runtime.connections)
+
+    def close_connection(self, connection_id: str, code: int = 1000, reason: str = "") -> None:
+        """Closes one connection. Raises ConnectionNotFound."""
+        self._find(connection_id).close(code, reason)
+
+    async def send(
+        self, connection_id: str, message: Any, *, overflow: Overflow | str = Overflow.DISCONNECT, key: str | None = None
+    ) -> Verdict | None:
+        """Sends a Message or a mapping to one client, at most once; None when it was written.
+
+        Raises ConnectionNotFound, Disabled (`routing.enable_direct_send`), and InvalidMessage.
+        """
+        if not self.config.routing.enable_direct_send:
+            raise Disabled("sending to one connection", "routing.enable_direct_send")
+        return await self._find(connection_id).send(message, overflow=overflow, key=key)
+
+    async def broadcast(
+        self,
+        message: Any,
+        filter: Filter | None = None,
+        *,
+        overflow: Overflow | str = Overflow.DISCONNECT,
+        key: str | None = None,
+    ) -> BroadcastResult:
+        """Sends a Message or a mapping to every open connection that `filter` selects.
+
+        Raises Disabled (`routing.enable_broadcast`) and InvalidMessage before anybody was sent anything.
+        """
+        if not self.config.routing.enable_broadcast:
+            raise Disabled("broadcasting", "routing.enable_broadcast")
+        data = self._runtime.outgoing(message)
+        return self._runtime.broadcaster.broadcast(data, filter, Overflow(overflow), key)
+
+    # -- handlers ----------------------------------------------------------------------------------
+
+    def register_message_handler(
+        self, path: str, handler: Callable[..., Any], *, requires: Iterable[str] = (), concurrent: bool = False
+    ) -> None:
+        """Lets `handler` answer `path` for clients, before any subsystem's route; that exposes the path."""
+        pattern = Pattern.parse(path)
+        route = Route(
+            pattern,
+            handler,
+            compile_plan(handler, pattern),
+            expose=True,
+            requires=frozenset(requires),
+            concurrent=concurrent,
+        )
+        self._runtime.subsystem.compose(route)
+        self._runtime.dispatch.handlers.add(route)
+
+    def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:
+        """Calls `handler(message, params, options)` on `connect`, `disconnect` or `error`, after the route."""
+        self._runtime.lifecycle.register(event, handler)
+
+    def on_connect(self, handler: Callable[..., Any]) -> None:
+        """`register_connection_handler("connect", handler)`."""
+        self.register_connection_handler("connect", handler)
+
+    def on_disconnect(self, handler: Callable[..., Any]) -> None:
+        """`register_connection_handler("disconnect", handler)`."""
+        self.register_connection_handler("disconnect", handler)
+
+    def on_error(self, handler: Callable[..., Any]) -> None:
+        """`register_connection_handler("error", handler)`."""
+        self.register_connection_handler("error", handler)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    @property
+    def engines(self) -> list[Engine]:
+        """The engines, in the order of the endpoints."""
+        return [engine for _, engine in self._engines]
+
+    def _find(self, connection_id: str) -> WebSocketConnection:
+        connection = self._runtime.connections.get(connection_id)
+        if connection is None:
+            raise ConnectionNotFound(connection_id)
+        return connection
+
+    def _connect(self, server: ServerConfig, engine: Engine) -> None:
+        runtime = self._runtime
+        framed = bool(getattr(engine, "framed", True))
+        engine.on("admit", lambda request: runtime.admit(server, framed, request))
+        if not server.client_tracking:
+            logger.warning("websocket.options.clientTracking has no effect: connections are always tracked")
+        if server.per_message_deflate:
+            logger.warning("websocket.options.perMessageDeflate has no effect yet: nothing is compressed")
+
+    def _options(self, server: ServerConfig) -> EngineOptions:
+        limits = self.config.connection
+        return EngineOptions(
+            host=server.host,
+            port=server.port,
+            max_message_bytes=server.max_payload,
+            handshake_timeout=limits.connection_timeout,
+            close_timeout=limits.close_timeout,
+            library=server.options,
+        )
+
+    async def _emptied(self, seconds: float) -> None:
+        """Waits until no connection has a transport."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds + 0.5
+        while self._runtime.connections.living() and loop.time() < until:
+            await asyncio.sleep(0.005)
+
+    def _log_exposed(self) -> None:
+        """Start-up says which paths clients can call."""
+        system = self._runtime.system
+        exposed = sorted(
+            route.path
+            for subsystem in system.subsystems.values()
+            for route in subsystem.routes
+            if route.expose or self._runtime.exposes(route.path)
+        )
+        handlers = sorted(route.path for route in self._runtime.dispatch.handlers)
+        logger.info("clients may call: %s", ", ".join([*exposed, *handlers]) or "nothing")
+
+

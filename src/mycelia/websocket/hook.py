@@ -1,0 +1,54 @@
+"""`use_websockets`: the hook that gives a subsystem its WebSocket server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mycelia.errors import BuildError
+from mycelia.kernel.hook import Api, Context, hook
+from mycelia.websocket.config import load_config
+from mycelia.websocket.contract import WebSocketContract
+from mycelia.websocket.facet import WebSocketFacet
+
+__all__ = ["use_websockets"]
+
+
+@hook(kind="websocket", requires=("router", "messages"), overwrite=False, attach=True, contract=WebSocketContract)
+def use_websockets(ctx: Context, api: Api, subsystem: Any) -> WebSocketFacet:
+    """Makes the facet and registers the subsystem's six operation paths.
+
+    The built-in handlers of `message`, `connect`, `disconnect` and `error` give way to the application's.
+    """
+    if ctx.ms is None:
+        raise BuildError(ctx.name, "expected ms=MessageSystem(…): clients' messages go through it")
+    facet = WebSocketFacet(load_config(ctx.config), ctx.ms, subsystem)
+    own = f"{ctx.name}://"
+
+    async def nothing(message: Any, params: Any, options: Any) -> dict[str, Any]:
+        return {"success": True}
+
+    async def unknown(message: Any, params: Any, options: Any) -> dict[str, Any]:
+        return {"success": False, "error": {"code": "NOT_FOUND", "message": "no such path"}}
+
+    async def broadcast(message: Any, params: Any, options: Any) -> dict[str, Any]:
+        body = message.body
+        chosen = None
+        if isinstance(body, dict) and "filter" in body:
+            body = dict(body)
+            chosen = body.pop("filter")
+        result = await facet.broadcast(body, chosen)
+        return {
+            "success": True,
+            "data": {"written": result.written, "queued": result.queued, "dropped": result.dropped},
+        }
+
+    async def send(message: Any, params: Any, options: Any) -> dict[str, Any]:
+        verdict = await facet.send(params["connectionId"], message.body)
+        return {"success": True, "data": {"delivery": "written" if verdict is None else verdict.value}}
+
+    api.register_route(f"{own}message", unknown, default=True)
+    for event in ("connect", "disconnect", "error"):
+        api.register_route(f"{own}{event}", nothing, default=True)
+    api.register_route(f"{own}broadcast", broadcast)
+    api.register_route(f"{own}send/{{connectionId}}", send)
+    return facet

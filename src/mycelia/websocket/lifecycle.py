@@ -1,0 +1,212 @@
+"""`connect`, `disconnect` exactly once, and `error`: what the application is told of a connection's life.
+
+A connection whose application has nothing to say about `connect` is accepted at once, without a task. Else it
+is pending until its handlers have answered: refused is only `success: false` or Unauthorized (4401), or the
+code FORBIDDEN (4403); any other exception is 1011, the deadline 4408 (architecture §5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+from mycelia.errors import ConfigError, Forbidden, HandlerError, Unauthorized
+from mycelia.kernel.caller import CURRENT
+from mycelia.kernel.handler import compile_plan
+from mycelia.kernel.message import new_trace_id
+from mycelia.kernel.outcome import read
+from mycelia.kernel.path import Pattern
+from mycelia.kernel.router import NO_PARAMS, Route
+from mycelia.protocol.codes import Close, Code
+from mycelia.protocol.envelope import Event
+from mycelia.protocol.handshake import Handshake, public_view
+from mycelia.websocket.connection import Phase, WebSocketConnection
+from mycelia.websocket.inbound import ClientMessage
+
+if TYPE_CHECKING:
+    from mycelia.websocket.runtime import Runtime
+
+__all__ = ["ConnectionEvent", "Lifecycle"]
+
+logger = logging.getLogger("mycelia.websocket")
+
+ConnectionEvent = Literal["connect", "disconnect", "error"]
+_EVENTS: tuple[ConnectionEvent, ...] = ("connect", "disconnect", "error")
+
+
+class Lifecycle:
+    """Runs the application's handlers of connection events."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._handlers: dict[str, list[Route]] = {event: [] for event in _EVENTS}
+        self._requests: dict[WebSocketConnection, Handshake] = {}
+        self._connecting: dict[WebSocketConnection, asyncio.Task[Any]] = {}
+        self._faults: dict[WebSocketConnection, tuple[int, str]] = {}
+        self._told: set[WebSocketConnection] = set()  # `connect` was sent, `disconnect` is owed
+
+    def register(self, event: ConnectionEvent, handler: Any) -> None:
+        """Adds a handler that runs after the route of the event. ConfigError for an unknown event."""
+        if event not in _EVENTS:
+            raise ConfigError("event", f"expected one of {', '.join(_EVENTS)}, got {event!r}")
+        pattern = Pattern.parse(f"{self._runtime.subsystem.name}://{event}")
+        self._handlers[event].append(Route(pattern, handler, compile_plan(handler, pattern)))
+
+    # -- what happens to a connection ------------------------------------------------------------------
+
+    def expect(self, connection: WebSocketConnection, request: Handshake) -> None:
+        """The gate accepted this handshake; keeps it for the `connect` message, if anybody wants one."""
+        if self._routes("connect"):
+            self._requests[connection] = request
+
+    def opened(self, connection: WebSocketConnection) -> None:
+        """The 101 is out."""
+        request = self._requests.pop(connection, None)
+        self._told.add(connection)
+        if request is None:
+            self._accept(connection)
+            return
+        self._connecting[connection] = self._runtime.own(
+            self._connect(connection, request), name=f"mycelia-connect-{connection.id}"
+        )
+
+    def failed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
+        """The connection is about to be closed for a fault: network, protocol or time."""
+        self._faults.setdefault(connection, (int(code), reason))
+
+    def closed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
+        """The transport is gone. Called once per connection that was opened."""
+        runtime = self._runtime
+        runtime.heartbeat.end(connection)
+        runtime.connections.leave(connection)
+        worker, connecting = connection.worker, self._connecting.pop(connection, None)
+        if connecting is not None:
+            connecting.cancel()
+        connection.gone()
+        if worker is not None:
+            worker.leave()
+        if code == Close.ABNORMAL and connection.close_asked is None:
+            self.failed(connection, code, "the connection was lost without a Close")
+        fault = self._faults.pop(connection, None)
+        owed = connection in self._told
+        self._told.discard(connection)
+        if fault is not None:
+            logger.info("connection %s failed: %d %s", connection.id, *fault)
+        tells = (fault is not None and self._routes("error")) or self._routes("disconnect")
+        if not owed or not tells:
+            runtime.connections.forget(connection)
+            connection.worker = None
+            return
+        tasks = [task for task in (connecting, worker.task if worker is not None else None) if task is not None]
+        runtime.own(
+            self._farewell(connection, code, reason, fault, tasks), name=f"mycelia-disconnect-{connection.id}"
+        )
+
+    # -- handlers ----------------------------------------------------------------------------------------
+
+    def _routes(self, event: ConnectionEvent) -> list[Route]:
+        """The application's handlers of an event: the route, unless it is the built-in one, then the others."""
+        subsystem = self._runtime.subsystem
+        found = subsystem.match(f"{subsystem.name}://{event}")
+        own = [found[0]] if found is not None and not found[0].default else []
+        return own + self._handlers[event]
+
+    async def _connect(self, connection: WebSocketConnection, request: Handshake) -> None:
+        body = public_view(request)
+        refusal: tuple[Close, str] | None = None
+        try:
+            async with asyncio.timeout(self._runtime.config.connection.connection_timeout):
+                for route in self._routes("connect"):
+                    outcome = read(await self._call(route, connection, body))
+                    if not outcome.success:
+                        code = outcome.error.code if outcome.error is not None else ""
+                        refusal = _refused(code)
+                        break
+        except (Unauthorized, Forbidden, HandlerError) as error:
+            if isinstance(error, HandlerError) and error.__cause__ is not None:
+                refusal = self._broken(connection, error)
+            else:
+                refusal = _refused(error.code)
+        except TimeoutError:
+            refusal = Close.AUTHENTICATION_TIMEOUT, "connect took too long"
+            self.failed(connection, *refusal)
+        except Exception as error:
+            refusal = self._broken(connection, error)
+        self._connecting.pop(connection, None)
+        if connection.phase is not Phase.PENDING:
+            return
+        if refusal is None:
+            self._accept(connection)
+        else:
+            connection.close(*refusal)
+
+    def _broken(self, connection: WebSocketConnection, error: Exception) -> tuple[Close, str]:
+        logger.error("the connect handler of %s failed", connection.id, exc_info=error)
+        refusal = Close.INTERNAL_ERROR, "connect failed"
+        self.failed(connection, *refusal)
+        return refusal
+
+    def _accept(self, connection: WebSocketConnection) -> None:
+        runtime = self._runtime
+        runtime.connections.show(connection)
+        runtime.heartbeat.begin(connection)
+        greeting = b""
+        if connection.client.subprotocol == connection.dialect.codec.subprotocol is not None:
+            greeting = connection.dialect.pack(Event("websocket.connected", self._introduction(connection)))
+        connection.accept(greeting)
+
+    def _introduction(self, connection: WebSocketConnection) -> dict[str, Any]:
+        limits = self._runtime.config.connection
+        beat = {"interval": int(limits.ping_interval * 1000), "timeout": int(limits.ping_timeout * 1000)}
+        return {"connectionId": connection.id, "heartbeat": beat}
+
+    async def _farewell(
+        self,
+        connection: WebSocketConnection,
+        code: int,
+        reason: str,
+        fault: tuple[int, str] | None,
+        tasks: list[asyncio.Task[Any]],
+    ) -> None:
+        """`error` if there was a fault, then `disconnect`, after everything else of the connection has ended."""
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._runtime.config.connection.close_timeout)
+        try:
+            if fault is not None:
+                body = {"code": Code.WEBSOCKET_ERROR.value, "closeCode": fault[0], "message": fault[1]}
+                await self._tell("error", connection, {**body, "connectionId": connection.id})
+            body = {"connectionId": connection.id, "code": code, "reason": reason, "accepted": connection.accepted}
+            await self._tell("disconnect", connection, body)
+        finally:
+            self._runtime.connections.forget(connection)
+            connection.worker = None
+
+    async def _tell(self, event: ConnectionEvent, connection: WebSocketConnection, body: dict[str, Any]) -> None:
+        for route in self._routes(event):
+            try:
+                await self._call(route, connection, body)
+            except Exception:
+                logger.exception("the %s handler of %s failed", event, connection.id)
+
+    async def _call(self, route: Route, connection: WebSocketConnection, body: dict[str, Any]) -> Any:
+        message = ClientMessage(route.path, body, connection, None, new_trace_id())
+        options = connection.options
+        CURRENT.set((route, message, options))
+        try:
+            value = route.call(message, NO_PARAMS, options)
+            value = await value if inspect.isawaitable(value) else value
+        except Exception:
+            route.failed += 1
+            raise
+        route.handled += 1
+        return value
+
+
+def _refused(code: str) -> tuple[Close, str]:
+    if code == Code.FORBIDDEN:
+        return Close.FORBIDDEN, "not allowed"
+    return Close.NOT_AUTHENTICATED, "not authenticated"
+
+

@@ -1,0 +1,37 @@
+"""The WebSocketSubsystem: clients call paths, and any subsystem reaches any client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from mycelia.errors import ConfigError
+from mycelia.kernel.hook import Hook
+from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.websocket.config import load_config
+from mycelia.websocket.hook import use_websockets
+
+if TYPE_CHECKING:
+    from mycelia.websocket.facet import WebSocketFacet
+
+__all__ = ["WebSocketSubsystem"]
+
+
+class WebSocketSubsystem(BaseSubsystem):
+    """A BaseSubsystem called `websocket`, with the canonical hooks and `use_websockets`.
+
+    The configuration is checked when the subsystem is made (ConfigError names the key and what would be
+    right); `await build()` makes `subsystem.websocket`, and `await subsystem.websocket.start()` listens.
+    """
+
+    if TYPE_CHECKING:
+        websocket: WebSocketFacet
+
+    def __init__(self, name: str = "websocket", *given: Any, **settings: Any) -> None:
+        if name != "websocket":
+            raise ConfigError("name", f"expected 'websocket', got {name!r}")
+        super().__init__(name, *given, **settings)
+        load_config(self.config)
+
+    def default_hooks(self) -> Iterable[Hook]:
+        return [*super().default_hooks(), use_websockets]
