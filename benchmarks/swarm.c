@@ -1,7 +1,8 @@
-/* See swarm.h. Level-triggered epoll; every socket non-blocking. */
+/* See swarm.h. Level-triggered epoll, every socket non-blocking: edge-triggered measured the same. */
 #define _GNU_SOURCE
 #include "swarm.h"
 
+#include "handshake.h"
 #include "wire.h"
 
 #include <arpa/inet.h>
@@ -16,11 +17,6 @@
 #include <unistd.h>
 
 enum { BUFFER_SIZE = 4 << 20, READ_SIZE = 256 << 10, EVENTS = 1024 };
-
-/* The key of RFC 6455's own example and the answer that it must get: a server that answers
- * anything else did not do the handshake. */
-static const char KEY[] = "dGhlIHNhbXBsZSBub25jZQ==";
-static const char ACCEPT[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 uint64_t clock_now(void) {
     struct timespec t;
@@ -69,13 +65,10 @@ static void client_gone(struct swarm *swarm, struct client *client, const char *
         swarm->in_handshake--;
     }
     if (!swarm->leaving) swarm_fault(swarm, "connection %u: %s", client->index, why);
-    client->state = CLIENT_GONE;
     if (client->fd >= 0) close(client->fd);
-    client->fd = -1;
     free(client->kept);
     free(client->out);
-    client->kept = client->out = NULL;
-    client->kept_size = client->kept_room = client->out_size = client->out_room = 0;
+    *client = (struct client){.fd = -1, .index = client->index, .state = CLIENT_GONE};
 }
 
 static void reserve(char **bytes, size_t *room, size_t needed) {
@@ -161,31 +154,9 @@ static void client_connect(struct swarm *swarm, struct client *client) {
     watch(swarm, client, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
 }
 
-/* What a current Chromium on a desktop sends, a session cookie included: about 800 bytes. A server
- * that keeps what it was told at the handshake pays for this size, not for five short lines. */
-static const char BROWSER_HEADERS[] =
-    "Pragma: no-cache\r\n"
-    "Cache-Control: no-cache\r\n"
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/142.0.0.0 Safari/537.36\r\n"
-    "Accept-Encoding: gzip, deflate, br, zstd\r\n"
-    "Accept-Language: en-GB,en;q=0.9,de-DE;q=0.8,de;q=0.7,en-US;q=0.6\r\n"
-    "Cookie: session=5f0c1e7a9b3d4c62a81e0f7d6c5b4a39; consent=1; theme=dark; "
-    "csrftoken=Xw3vJm2bQk8rT5yLd7nPz0sHc4uFa9eG\r\n"
-    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
-
 static void client_upgrade(struct swarm *swarm, struct client *client) {
-    const struct swarm_options *o = &swarm->options;
-    char request[4096], origin[128] = "", protocol[256] = "";
-    if (o->browser) snprintf(origin, sizeof origin, "Origin: http://%s:%d\r\n", o->host, o->port);
-    if (o->subprotocol) snprintf(protocol, sizeof protocol, "Sec-WebSocket-Protocol: %s\r\n", o->subprotocol);
-    int size = snprintf(request, sizeof request,
-                        "GET %s HTTP/1.1\r\nHost: %s:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n%s"
-                        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s\r\n",
-                        o->path, o->host, o->port, origin, KEY, protocol, o->browser ? BROWSER_HEADERS : "");
-    reserve(&client->out, &client->out_room, (size_t)size);
-    memcpy(client->out, request, (size_t)size);
-    client->out_size = (size_t)size;
+    reserve(&client->out, &client->out_room, HANDSHAKE_ROOM);
+    client->out_size = handshake_request(client->out, &swarm->options);
     client->state = CLIENT_UPGRADING;
     client_flush(swarm, client);
 }
@@ -197,26 +168,15 @@ static void client_opened(struct swarm *swarm, struct client *client) {
     swarm->finished = clock_now();
 }
 
-/* Returns how many bytes the response took, 0 if it is not whole, -1 if it is not a 101. */
-static long read_response(struct swarm *swarm, struct client *client, char *bytes, size_t size) {
-    char *end = memmem(bytes, size, "\r\n\r\n", 4);
-    if (!end) return 0;
-    size_t length = (size_t)(end - bytes) + 4;
-    int first_line = (int)((char *)memchr(bytes, '\r', length) - bytes);
-    if (length < 12 || memcmp(bytes, "HTTP/1.1 101", 12) != 0) {
-        swarm_fault(swarm, "expected HTTP/1.1 101, got %.*s", first_line, bytes);
-        return -1;
-    }
-    if (!memmem(bytes, length, ACCEPT, sizeof ACCEPT - 1)) {
-        swarm_fault(swarm, "the response lacks the right Sec-WebSocket-Accept");
-        return -1;
-    }
-    if (swarm->options.socketio) {
-        client->state = CLIENT_GREETING;
-    } else {
-        client_opened(swarm, client);
-    }
-    return (long)length;
+/* Returns how many bytes the response took, 0 if it is not whole, -1 if it is not the right one. */
+static long read_response(struct swarm *swarm, struct client *client, const char *bytes, size_t size) {
+    char fault[128];
+    long length = handshake_response(bytes, size, fault, sizeof fault);
+    if (length < 0) swarm_fault(swarm, "%s", fault);
+    if (length <= 0) return length;
+    client->state = CLIENT_GREETING;
+    if (!swarm->options.socketio) client_opened(swarm, client);
+    return length;
 }
 
 /* Engine.IO: "0{...}" opens, "2" asks for "3". Socket.IO in it: "40" connects, "40{...}" confirms. */
@@ -270,8 +230,7 @@ static void client_read(struct swarm *swarm, struct client *client) {
     if (have) memcpy(swarm->buffer, client->kept, have);
     ssize_t got = recv(client->fd, swarm->buffer + have, READ_SIZE, 0);
     if (got <= 0) {
-        if (got < 0 && errno == EAGAIN) return;
-        client_gone(swarm, client, got ? strerror(errno) : "the server hung up");
+        if (got == 0 || errno != EAGAIN) client_gone(swarm, client, got ? strerror(errno) : "the server hung up");
         return;
     }
     swarm->now = clock_now();
@@ -310,15 +269,12 @@ int swarm_poll(struct swarm *swarm, int milliseconds) {
             int error = 0;
             socklen_t size = sizeof error;
             getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-            if (error) {
-                client_gone(swarm, client, strerror(error));
-            } else {
-                client_upgrade(swarm, client);
-            }
+            if (!error) client_upgrade(swarm, client);
+            if (error) client_gone(swarm, client, strerror(error));
             continue;
         }
         if (events[i].events & EPOLLOUT) client_flush(swarm, client);
-        if (client->state != CLIENT_GONE && (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP))) client_read(swarm, client);
+        if (client->state != CLIENT_GONE && (events[i].events & ~(uint32_t)EPOLLOUT)) client_read(swarm, client);
     }
     return ready > 0 ? ready : 0;
 }

@@ -40,7 +40,7 @@ def prepare(build: Path) -> Tools:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise SystemExit("benchmarks: a C compiler is needed for the load generator; install gcc")
-    _compile(compiler, tools.load, ["load.c", "swarm.c"])
+    _compile(compiler, tools.load, ["load.c", "modes.c", "swarm.c"])
     _compile(compiler, tools.limit, ["limit.c"])
     _node_peers(tools)
     _python_peers(tools, build / "venv")

@@ -302,8 +302,9 @@ class BaseSubsystem:
 
     async def stop(self) -> None:
         """Stops the facets in reverse order; called by the system before it disposes of anything."""
-        for facet in reversed(list(self._facets.values())):
-            await facet.stop()
+        faults = await settle([each.stop for each in reversed(self._facets.values())])
+        if faults:
+            raise ExceptionGroup(f"stopping subsystem {self.name!r}", faults)
 
 
 def _taken(cls: type) -> frozenset[str]:

@@ -67,9 +67,8 @@ class WebSocketConnection:
     """
 
     __slots__ = (
-        "__weakref__", "active_at", "_close", "_early", "_full", "_metadata", "_opened_at", "_options",
-        "_outbox", "_requests", "_runtime", "_transport", "worker", "dialect", "plain", "write",
-        "accepted", "client", "id", "paused", "phase", "ping_sent", "rtt", "wheel_slot",
+        "__weakref__", "active_at", "_close", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_requests", "_runtime", "_transport", "worker", "dialect", "plain", "write",
+        "accepted", "client", "id", "options", "paused", "phase", "ping_sent", "rtt", "wheel_slot",
     )  # fmt: skip
 
     def __init__(self, connection_id: str, runtime: Runtime, dialect: Dialect, client: ClientInfo) -> None:
@@ -87,7 +86,7 @@ class WebSocketConnection:
         self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
         self._full = False
         self._metadata: dict[str, Any] | None = None
-        self._options: Options | None = None
+        self.options = Options(caller=Caller("client", connection_id), connection=self, connection_id=connection_id)
         self.worker: Worker | None = None
         self._outbox: Outbox | None = None
         self._early: list[tuple[bytes, bool]] | None = None
@@ -128,18 +127,6 @@ class WebSocketConnection:
     def is_open(self) -> bool:
         """Whether it has been accepted and is not closing."""
         return self.phase is Phase.OPEN
-
-    @property
-    def options(self) -> Options:
-        """What handlers get as `options`: one object for all messages of this connection."""
-        if self._options is None:
-            self._options = Options(
-                caller=Caller("client", self.id),
-                connection=self,
-                connection_id=self.id,
-                principal=self._principal(),
-            )
-        return self._options
 
     async def send(self, data: Any, *, overflow: Overflow | str = Overflow.DISCONNECT, key: str | None = None) -> Verdict | None:
         """Sends a mapping or a Message's body to this client, at most once.
@@ -244,8 +231,7 @@ class WebSocketConnection:
         self.phase, self.accepted = Phase.OPEN, True
         if greeting:
             self.write(greeting)
-        if self._options is not None:
-            self._options = None  # the principal may be known only now
+        self.options.principal = self._principal()
         self._drain()
         early, self._early = self._early, None
         for payload, binary in early or _NO_HELD:
@@ -270,10 +256,6 @@ class WebSocketConnection:
             self._runtime.lifecycle.failed(self, int(Close.SLOW_CONSUMER), "the client reads too slowly")
             self.close(Close.SLOW_CONSUMER, "slow consumer")
         return verdict
-
-    def cork(self) -> None:
-        """The worker holds replies back: what others write must make it flush first."""
-        self.plain = False
 
     def uncork(self, packet: bytes) -> None:
         """Writes what the worker held back."""

@@ -11,34 +11,41 @@ from typing import Any
 
 from mycelia.protocol.codec import Codec
 from mycelia.protocol.envelope import Envelope
-from mycelia.protocol.frames import frame
+from mycelia.protocol.frames import binary_header, text_header
 from mycelia.websocket.engines.base import CanFrame, Transport
 
 __all__ = ["Dialect"]
+
+_SHORT = 1024  # payloads below this get their header from a table
 
 
 class Dialect:
     """One codec over one kind of transport; made once per pair by the runtime, compared by identity."""
 
-    __slots__ = ("_binary", "codec", "framed")
+    __slots__ = ("_encode", "_header", "_headers", "codec", "framed")
 
     def __init__(self, codec: Codec, framed: bool) -> None:
         self.codec, self.framed = codec, framed
-        self._binary = codec.binary
+        self._encode = codec.encode
+        self._header = binary_header if codec.binary else text_header
+        self._headers = tuple(self._header(length) if framed else b"" for length in range(_SHORT))
 
     def pack(self, envelope: Envelope) -> bytes:
         """The packet of an envelope. Raises InvalidMessage when it cannot be encoded."""
-        payload = self.codec.encode(envelope)
-        return frame(payload, self._binary) if self.framed else payload
+        payload = self._encode(envelope)
+        length = len(payload)
+        return self._headers[length] + payload if length < _SHORT else self._long(payload)
 
     def pack_value(self, value: Any) -> bytes:
         """The packet of a mapping that a transform or the application made."""
-        payload = self.codec.encode_value(value)
-        return frame(payload, self._binary) if self.framed else payload
+        return self._long(self.codec.encode_value(value))
 
     def writer(self, transport: Transport) -> Callable[[bytes], None]:
         """What writes a packet of this dialect to `transport`."""
         if self.framed:
             assert isinstance(transport, CanFrame)
             return transport.send_frame
-        return lambda packet: transport.send(packet, self._binary)
+        return lambda packet: transport.send(packet, self.codec.binary)
+
+    def _long(self, payload: bytes) -> bytes:
+        return self._header(len(payload)) + payload if self.framed else payload

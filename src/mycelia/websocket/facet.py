@@ -175,6 +175,7 @@ class WebSocketFacet(Facet):
         )
         self._runtime.subsystem.compose(route)
         self._runtime.dispatch.handlers.add(route)
+        self._runtime.dispatch.custom = True
 
     def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:
         """Calls `handler(message, params, options)` on `connect`, `disconnect` or `error`, after the route."""

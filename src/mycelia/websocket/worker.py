@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from mycelia.protocol.envelope import Event, Request
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
     from mycelia.websocket.dispatch import Dispatch
 
-__all__ = ["Work", "Worker"]
+__all__ = ["CORK_BYTES", "SLICE", "Work", "Worker"]
 
-_SLICE = 0.002  # seconds of handlers before others get their turn
-_CORK_BYTES = 64 * 1024
+SLICE = 0.002  # seconds of handlers before others get their turn
+CORK_BYTES = 64 * 1024
 
 Work = Request | Event | bytes
 """A decoded request, an event for the default path, or an undecoded payload (where transforms are set)."""
@@ -33,23 +32,24 @@ class Worker:
     """The backlog of one connection and the task that works it off."""
 
     __slots__ = (
-        "_asleep", "_connection", "_dispatch", "_flush_handle", "_grace", "_leaving", "_loop", "_overlapping",
-        "_tasks", "backlog", "backlog_bytes", "cork", "cork_bytes", "task",
+        "asleep", "_connection", "_dispatch", "flush_handle", "_grace", "leaving", "loop", "_most", "_most_bytes",
+        "_overlapping", "backlog", "backlog_bytes", "cork", "cork_bytes", "task",
     )  # fmt: skip
 
     def __init__(self, connection: WebSocketConnection, dispatch: Dispatch) -> None:
         self._connection, self._dispatch = connection, dispatch
-        self._loop = asyncio.get_running_loop()
+        self._most, self._most_bytes = dispatch.limits.backlog_requests, dispatch.limits.backlog_bytes
+        self.loop = asyncio.get_running_loop()
         self.backlog: deque[tuple[Work, int]] = deque()
         self.backlog_bytes = 0
         self.cork: list[bytes] = []
         self.cork_bytes = 0
-        self._asleep: asyncio.Future[None] | None = None
-        self._flush_handle: asyncio.Handle | None = None
+        self.asleep: asyncio.Future[None] | None = None
+        self.flush_handle: asyncio.Handle | None = None
         self._grace: asyncio.TimerHandle | None = None
-        self._leaving = False
+        self.leaving = False
         self._overlapping: set[asyncio.Task[None]] | None = None
-        self.task = dispatch.runtime.own(self._run(), name=f"mycelia-worker-{connection.id}")
+        self.task = dispatch.runtime.own(dispatch.work(self, connection), name=f"mycelia-worker-{connection.id}")
 
     # -- in ------------------------------------------------------------------------------------------
 
@@ -57,34 +57,33 @@ class Worker:
         """Adds one request; at the bound of the backlog reading pauses."""
         self.backlog.append((work, size))
         self.backlog_bytes += size
-        asleep = self._asleep
+        asleep = self.asleep
         if asleep is not None:
-            self._asleep = None
+            self.asleep = None
             asleep.set_result(None)
-        limits = self._dispatch.limits
-        if len(self.backlog) >= limits.backlog_requests or self.backlog_bytes >= limits.backlog_bytes:
+        if len(self.backlog) >= self._most or self.backlog_bytes >= self._most_bytes:
             self._overfull()
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs or waits here."""
-        return self._asleep is not None and not self.backlog and not self._overlapping
+        return self.asleep is not None and not self.backlog and not self._overlapping
 
     def retire(self) -> None:
         """Ends the task of an idle worker; its connection makes another when it needs one."""
         if self.idle:
-            self._leaving = True
-            asleep, self._asleep = self._asleep, None
+            self.leaving = True
+            asleep, self.asleep = self.asleep, None
             if asleep is not None:
                 asleep.set_result(None)
 
     def leave(self) -> None:
         """The client is gone: cancels what runs, forgets what waits."""
-        self._leaving = True
+        self.leaving = True
         self.backlog.clear()
         self.backlog_bytes = 0
         self.cork.clear()
-        for handle in (self._grace, self._flush_handle):
+        for handle in (self._grace, self.flush_handle):
             if handle is not None:
                 handle.cancel()
         for task in list(self._overlapping or ()):
@@ -96,7 +95,7 @@ class Worker:
         """Pauses the peer; if handlers are no faster within the grace, refuses the newest (architecture §4)."""
         self._connection.pause()
         if self._grace is None:
-            self._grace = self._loop.call_later(self._dispatch.limits.pause_timeout, self._refuse_newest)
+            self._grace = self.loop.call_later(self._dispatch.limits.pause_timeout, self._refuse_newest)
 
     def _refuse_newest(self) -> None:
         self._grace = None
@@ -109,7 +108,8 @@ class Worker:
                 break
         self._connection.resume()
 
-    def _relieved(self) -> None:
+    def relieved(self) -> None:
+        """Something left the backlog of a paused peer: reads again below half of the bound."""
         limits = self._dispatch.limits
         if len(self.backlog) * 2 <= limits.backlog_requests and self.backlog_bytes * 2 <= limits.backlog_bytes:
             if self._grace is not None:
@@ -121,9 +121,9 @@ class Worker:
 
     def flush(self) -> None:
         """Writes the replies that are held back."""
-        handle = self._flush_handle
+        handle = self.flush_handle
         if handle is not None:
-            self._flush_handle = None
+            self.flush_handle = None
             handle.cancel()
         cork = self.cork
         if cork:
@@ -136,48 +136,7 @@ class Worker:
                 for packet in packets:
                     self._connection.uncork(packet)
 
-    def _hold(self, packet: bytes) -> None:
-        if not self.cork:
-            self._connection.cork()
-        self.cork.append(packet)
-        self.cork_bytes += len(packet)
-        if self.cork_bytes > _CORK_BYTES:
-            self.flush()
-
-    # -- the task ------------------------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        connection, dispatch, backlog, cork = self._connection, self._dispatch, self.backlog, self.cork
-        loop = self._loop
-        task = asyncio.current_task()
-        assert task is not None
-        while not self._leaving:
-            until = monotonic() + _SLICE
-            while backlog:
-                work, size = backlog.popleft()
-                self.backlog_bytes -= size
-                if connection.paused:
-                    self._relieved()
-                if cork and self._flush_handle is None:
-                    self._flush_handle = loop.call_soon(self.flush)
-                packet = await dispatch.answer(connection, work)
-                if self._leaving:
-                    return
-                if task.cancelling():
-                    while task.uncancel():
-                        pass
-                if packet is not None:
-                    self._hold(packet)
-                if backlog and monotonic() > until:
-                    self.flush()
-                    await asyncio.sleep(0)
-                    until = monotonic() + _SLICE
-            if cork:
-                self.flush()
-            self._asleep = asleep = loop.create_future()
-            await asleep
-        if connection.worker is self:
-            connection.worker = None
+    # -- beside ------------------------------------------------------------------------------------
 
     def overlap(self, work: Request) -> bool:
         """Runs a request of a `concurrent` route beside the others; False at the cap."""
@@ -192,5 +151,5 @@ class Worker:
 
     async def _run_beside(self, work: Request) -> None:
         packet = await self._dispatch.answer(self._connection, work, beside=True)
-        if packet is not None and not self._leaving:
+        if packet is not None and not self.leaving:
             self._connection.push(packet)

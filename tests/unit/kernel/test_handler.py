@@ -210,14 +210,12 @@ def test_a_handler_must_be_callable() -> None:
     with pytest.raises(RouteError, match="expected a callable"):
         compile_plan(5, "a://x")  # type: ignore[arg-type]
     with pytest.raises(RouteError, match="cannot be read"):
-        compile_plan(print.__class__.__call__.__get__(iter), "a://x") if False else compile_plan(
-            dict, "a://x"
-        )
+        compile_plan(dict, "a://x")
 
 
 def _annotated_in_vain(body: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821 - the point
 def _two_structs(body: Rename | Point) -> None: ...
-def _typing_only(connection: Nowhere, body: Rename) -> str: ...  # type: ignore[name-defined]  # noqa: F821
+def _typing_only(connection: Nowhere, body: Rename) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
 def test_annotations_that_cannot_be_used() -> None:
@@ -291,7 +289,7 @@ def test_bodies_that_do_not_validate(annotation: Any, body: Any, at: str) -> Non
     with pytest.raises(InvalidBody) as caught:
         call(compile_plan(handler_of(annotation), "a://x"), body)
     assert caught.value.at == at
-    assert caught.value.code == "INVALID_BODY" and "- at" not in caught.value.problem
+    assert caught.value.code == "INVALID_BODY"
 
 
 def test_an_absent_body_takes_the_default() -> None:
@@ -303,7 +301,8 @@ def test_an_absent_body_takes_the_default() -> None:
 
     assert call(compile_plan(handler, "a://x")) == "default"
     assert call(compile_plan(handler, "a://x"), {"name": "n"}) == "n"
-    assert [call(compile_plan(loose, "a://x"), body) for body in (None, 0, [])] == [5, 0, []]
+    bodies: list[Any] = [None, 0, []]
+    assert [call(compile_plan(loose, "a://x"), body) for body in bodies] == [5, 0, []]
 
 
 @pytest.mark.parametrize(

@@ -177,4 +177,4 @@ def test_no_mapping_ever_sets_the_kernels_fields(values: dict[str, int]) -> None
         metadata = Message("a://b", None, values).metadata
     except InvalidMessage:
         return
-    assert metadata.caller is metadata.principal is metadata.connection_id is metadata.client is None
+    assert [metadata.caller, metadata.principal, metadata.connection_id, metadata.client] == [None] * 4

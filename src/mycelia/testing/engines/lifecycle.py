@@ -1,0 +1,106 @@
+"""Checks of `start`, `stop` and `address`."""
+
+from __future__ import annotations
+
+import socket
+
+from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.frames import Opcode
+from mycelia.testing.engines.check import EngineCheck
+from mycelia.testing.engines.stand import EngineStand, expect, read_close, read_message
+from mycelia.websocket.engines.base import EngineOptions
+
+__all__ = ["CHECKS"]
+
+
+async def _serves(stand: EngineStand) -> None:
+    wire, _ = await stand.open(echo=True)
+    await wire.send(Opcode.TEXT, b"hello")
+    expect("the echo", await read_message(wire), (b"hello", False))
+
+
+async def _starts_again(stand: EngineStand) -> None:
+    await stand.engine.stop()
+    for _ in range(3):
+        await stand.start()
+        await _serves(stand)
+        await stand.engine.stop()
+        expect("the address after stop()", stand.engine.address(), None)
+        await stand.engine.stop()
+
+
+async def _second_start(stand: EngineStand) -> None:
+    await stand.start()
+    try:
+        await stand.start()
+    except NotRunning:
+        await _serves(stand)
+    else:
+        raise AssertionError("a second start(): expected NotRunning")
+
+
+async def _unknown_option(stand: EngineStand) -> None:
+    try:
+        await stand.start(library={"no_such_option": 1})
+    except EngineError as error:
+        expect("the option is named", "no_such_option" in str(error), True)
+    else:
+        raise AssertionError("an unknown library option: expected EngineError")
+    await stand.start()
+    await _serves(stand)
+
+
+async def _failed_bind(stand: EngineStand) -> None:
+    await stand.start()
+    if stand.engine.address() is None:
+        return  # an engine without a port cannot find it taken
+    await stand.engine.stop()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        try:
+            await stand.engine.start(EngineOptions(port=taken.getsockname()[1]))
+        except OSError:
+            expect("the address after a failed bind", stand.engine.address(), None)
+        else:
+            raise AssertionError("start() on a taken port: expected OSError")
+    await stand.start()
+    await _serves(stand)
+
+
+async def _stop_ends_connections(stand: EngineStand) -> None:
+    await stand.start()
+    pairs = [await stand.open() for _ in range(3)]
+    await stand.engine.stop()
+    for wire, peer in pairs:
+        expect("`closed` before stop() returns", peer.closings, [(1006, "")])
+        expect("the end at the client", await read_close(wire), (1006, ""))
+
+
+async def _stop_ends_half_open(stand: EngineStand) -> None:
+    await stand.start()
+    wire = await stand.dial()
+    await wire.send_head(b"GET /ws HTTP/1.1\r\n")
+    await _serves(stand)
+    await stand.engine.stop()
+    expect("the answer to half a handshake", await wire.answer(), None)
+
+
+async def _half_open_deadline(stand: EngineStand) -> None:
+    await stand.start(handshake_timeout=0.05)
+    wires = [await stand.dial() for _ in range(2)]
+    await wires[0].send_head(b"GET /ws HTTP/1.1\r\nHost: h\r\n")
+    for wire in wires:
+        answer = await wire.answer()
+        expect("the answer to half a handshake", answer is None or answer.status == 408, True)
+        expect("the end after the deadline", await wire.receive(), None)
+    expect("peers of half a handshake", stand.peers, [])
+
+
+CHECKS = (
+    EngineCheck("starts_again_after_stop", _starts_again),
+    EngineCheck("refuses_a_second_start", _second_start),
+    EngineCheck("names_an_unknown_option", _unknown_option),
+    EngineCheck("is_clean_after_a_failed_bind", _failed_bind),
+    EngineCheck("stop_ends_every_connection", _stop_ends_connections),
+    EngineCheck("stop_ends_half_open_connections", _stop_ends_half_open),
+    EngineCheck("ends_half_open_connections_in_time", _half_open_deadline),
+)

@@ -1,0 +1,114 @@
+"""The engine without a network: clients in the same process, for tests (`type: "memory"`).
+
+It takes frames where the others take bytes, judges handshakes and frames by the same `protocol` code, and
+closes in the same order with the same codes. It has no address; clients come in through `open` and `dial`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply
+from mycelia.websocket.engines.base import Admit, EngineOptions
+from mycelia.websocket.engines.memory_socket import (
+    HandshakeRefused,
+    HeaderLines,
+    MemorySocket,
+    Opened,
+    request_head,
+)
+from mycelia.websocket.engines.memory_transport import MemoryTransport
+
+__all__ = ["MemoryEngine"]
+
+_SOCKET_BYTES = 256 * 1024
+
+
+class MemoryEngine:
+    """`type: "memory"`. Its library option `socket_bytes` is what a connection holds each way.
+
+    `framed` is False: its transports take payloads, not finished frames.
+    """
+
+    name: str = "memory"
+    framed: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.options = EngineOptions()
+        self.socket_bytes = _SOCKET_BYTES
+        self._admit: Admit | None = None
+        self._running = False
+        self._transports: set[MemoryTransport] = set()
+        self._empty = asyncio.Event()
+
+    def on(self, event: Literal["admit"], handler: Admit) -> None:
+        if event != "admit":
+            raise EngineError(f"expected the event 'admit', got {event!r}")
+        self._admit = handler
+
+    async def start(self, options: EngineOptions) -> None:
+        if self._running:
+            raise NotRunning("the memory engine is already running; stop() it first")
+        if self._admit is None:
+            raise EngineError("expected on('admit', handler) before start()")
+        library: dict[str, Any] = dict(options.library)
+        socket_bytes = library.pop("socket_bytes", _SOCKET_BYTES)
+        if library:
+            raise EngineError(f"unknown option {min(library)!r} for the memory engine; known: socket_bytes")
+        if type(socket_bytes) is not int or socket_bytes < 1:
+            raise EngineError(f"socket_bytes: expected a whole number of at least 1, got {socket_bytes!r}")
+        self.options, self.socket_bytes = options, socket_bytes
+        self._running = True
+
+    async def stop(self) -> None:
+        if not self._running:
+            return
+        self._running = False
+        self._empty.clear()
+        for transport in list(self._transports):
+            transport.abort()
+        if self._transports:
+            await self._empty.wait()
+
+    def address(self) -> tuple[str, int] | None:
+        return None
+
+    # -- for clients ---------------------------------------------------------------------------------
+
+    def dial(self, remote: tuple[str, int] = ("127.0.0.1", 0), *, secure: bool = False) -> MemorySocket:
+        """A connection whose handshake has not begun. ConnectionRefusedError when the engine does not run."""
+        if not self._running:
+            raise ConnectionRefusedError("the memory engine does not run; start the subsystem first")
+        transport = MemoryTransport(self, remote, secure)
+        self._transports.add(transport)
+        return transport.socket
+
+    async def open(
+        self, url: str, headers: HeaderLines = (), subprotocols: Sequence[str] = ()
+    ) -> tuple[MemorySocket, Opened]:
+        """A connection and the server's 101. Raises HandshakeRefused with the reply, and as `dial`."""
+        socket = self.dial(secure=url.startswith("wss:"))
+        try:
+            socket.send_head(request_head(url, headers, subprotocols))
+            answer = await socket.answer()
+        except BaseException:
+            socket.hang_up()
+            raise
+        if isinstance(answer, HttpReply):
+            raise HandshakeRefused(answer)
+        return socket, answer
+
+    # -- what its transports call --------------------------------------------------------------------
+
+    def admit(self, request: Handshake) -> Accept | HttpReply:
+        """The gate's answer; 503 when there is no gate."""
+        return HttpReply(503, b"not serving\n") if self._admit is None else self._admit(request)
+
+    def lost(self, transport: MemoryTransport) -> None:
+        """The connection is gone."""
+        self._transports.discard(transport)
+        if not self._transports:
+            self._empty.set()

@@ -1,0 +1,50 @@
+"""The application's transforms: the decoded mapping before it is validated, the response before it is encoded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from mycelia.protocol.codes import Code
+from mycelia.protocol.envelope import Envelope, ProtocolFault, Response, from_mapping, to_mapping
+from mycelia.websocket.config import RoutingConfig
+from mycelia.websocket.dialect import Dialect
+from mycelia.websocket.faults import TEXTS, apology, failure
+
+__all__ = ["Transforms"]
+
+
+class Transforms:
+    """`routing.transform_incoming` and `routing.transform_outgoing`; either may be async, either absent."""
+
+    __slots__ = ("incoming", "outgoing")
+
+    def __init__(self, routing: RoutingConfig) -> None:
+        self.incoming: Callable[[Any], Any] | None = routing.transform_incoming
+        self.outgoing: Callable[[Any], Any] | None = routing.transform_outgoing
+
+    async def read(self, payload: bytes, dialect: Dialect, connection_id: str) -> Envelope:
+        """The envelope that `transform_incoming` makes of a message. Raises ProtocolFault."""
+        assert self.incoming is not None
+        value = dialect.codec.decode_value(payload)
+        try:
+            value = self.incoming(value)
+            if inspect.isawaitable(value):
+                value = await value
+        except Exception as error:
+            fault = apology("transform_incoming failed", connection_id, error)
+            raise ProtocolFault(Code.INVALID_MESSAGE, TEXTS[Code.INVALID_MESSAGE], fault.details) from None
+        return from_mapping(value)
+
+    async def pack(self, response: Response, dialect: Dialect, connection_id: str, trace_id: str) -> bytes:
+        """The packet of what `transform_outgoing` makes of a response."""
+        assert self.outgoing is not None
+        try:
+            value = self.outgoing(to_mapping(response))
+            if inspect.isawaitable(value):
+                value = await value
+            return dialect.pack_value(value)
+        except Exception as error:
+            fault = apology("transform_outgoing failed", connection_id, error, trace_id=trace_id)
+            return dialect.pack(failure(fault, response.correlation_id, trace_id))
