@@ -15,6 +15,7 @@
 static const char USAGE[] =
     "load rpc|fanout|idle --port P [options]\n"
     "  --host A             address, default 127.0.0.1          --path P      default /ws\n"
+    "  idle with --message: each connection sends it once and gets its answer before it is held\n"
     "  --connections N      rpc: clients, fanout: subscribers, idle: how many to open; default 64\n"
     "  --in-flight K        requests per connection, or broadcasts; default 1\n"
     "  --message TEXT       with %d where the 12-digit id goes   --message-file F\n"
@@ -100,7 +101,7 @@ int main(int argc, char **argv) {
     read_options(argc, argv, &options, &job);
     int idle = !strcmp(job.mode, "idle"), fanout = !strcmp(job.mode, "fanout");
     if (!idle && !fanout && strcmp(job.mode, "rpc")) usage_error("expected rpc, fanout or idle");
-    if (!idle) {
+    if (!idle || job.message) {
         char *id = job.message ? strstr(job.message, "%d") : NULL;
         if (!id || !job.id_key.size) usage_error("--message with %d and --id-key are missing");
         job.before_id = job.message;

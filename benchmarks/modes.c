@@ -136,7 +136,7 @@ static void print_end(const struct swarm *swarm, const struct job *job) {
            (unsigned long long)swarm->faults, swarm->first_fault);
 }
 
-int run_loop(struct swarm *swarm, int fanout) {
+static uint64_t make_slots(struct swarm *swarm, int fanout) {
     struct job *job = swarm->mode;
     uint64_t slots = fanout ? job->depth : (uint64_t)swarm->options.count * job->depth;
     job->sent_at = calloc(slots, sizeof *job->sent_at);
@@ -146,8 +146,22 @@ int run_loop(struct swarm *swarm, int fanout) {
     job->seen = calloc(fanout ? (uint64_t)swarm->options.count * job->depth : 1, sizeof *job->seen);
     if (!job->sent_at || !job->sent_id || !job->missing || !job->seen) {
         perror("load: out of memory");
-        return 2;
+        exit(2);
     }
+    return slots;
+}
+
+/* After the load: what is still in flight has five seconds to arrive. */
+static void drain(struct swarm *swarm, const char *what) {
+    struct job *job = swarm->mode;
+    uint64_t end = clock_now() + 5000000000u;
+    while (job->in_flight && clock_now() < end) swarm_poll(swarm, 20);
+    if (job->in_flight) swarm_fault(swarm, "%llu %s", (unsigned long long)job->in_flight, what);
+}
+
+int run_loop(struct swarm *swarm, int fanout) {
+    struct job *job = swarm->mode;
+    uint64_t slots = make_slots(swarm, fanout);
     int whole = swarm_open(swarm) == 0;
     double took = 0;
     uint64_t answers = 0, rounds = 0;
@@ -176,10 +190,7 @@ int run_loop(struct swarm *swarm, int fanout) {
         rounds = job->rounds - rounds;
         took = after.wall - before.wall;
         job->measuring = job->publishing = 0;
-        for (uint64_t end = clock_now() + 5000000000u; whole && job->in_flight && clock_now() < end;) swarm_poll(swarm, 20);
-        if (whole && job->in_flight)
-            swarm_fault(swarm, "%llu %s", (unsigned long long)job->in_flight,
-                        fanout ? "broadcasts did not reach everybody" : "requests were never answered");
+        if (whole) drain(swarm, fanout ? "broadcasts did not reach everybody" : "requests were never answered");
         swarm_close(swarm, 2);
     }
     double share = took > 0 ? 1 / took : 0;
@@ -200,13 +211,23 @@ int run_idle(struct swarm *swarm) {
     long before = resident_kib(job->pid);
     swarm_open(swarm);
     double took = (double)(swarm->finished - swarm->started) / 1e9;
+    if (job->message) {                 /* an idle connection that has been used once */
+        make_slots(swarm, 0);
+        swarm->on_message = rpc_reply;
+        for (uint32_t i = 0; i < swarm->options.count; i++) {
+            swarm->now = clock_now();
+            if (swarm->clients[i].state != CLIENT_OPEN) continue;
+            rpc_request(swarm, &swarm->clients[i], i, FIRST_ID + i);
+            client_flush(swarm, &swarm->clients[i]);
+            if (i % 64 == 0) swarm_poll(swarm, 0);
+        }
+        drain(swarm, "requests were never answered");
+    }
     swarm_poll_for(swarm, job->settle);
     long after = resident_kib(job->pid);
     swarm_poll_for(swarm, job->hold);
     long held = resident_kib(job->pid);
-    uint32_t lost = swarm->lost;
     swarm_close(swarm, 5);
-    swarm->lost = lost;
     double share = swarm->opened ? 1.0 / swarm->opened : 0;
     printf("{\"mode\":\"idle\",\"connections\":%u,\"opened\":%u,\"failed\":%u,\"seconds\":%.3f,\"accepts_per_s\":%.1f",
            swarm->options.count, swarm->opened, swarm->failed, took, took > 0 ? swarm->opened / took : 0);

@@ -32,7 +32,7 @@ def entrant_title(key: str) -> str:
     """`ws echo` → `npm ws, echo`; the mode is left out where it is what everybody does."""
     server, _, mode = key.partition(" ")
     title = SERVERS[server].title if server in SERVERS else server
-    return f"{title}, echo" if mode == "echo" and server in ("ws", "picows") else title
+    return f"{title}, echo" if mode == "echo" else title
 
 
 def verdicts(run: Run) -> list[Verdict]:

@@ -146,7 +146,8 @@ def load_arguments(scenario: Scenario, entrant: Entrant) -> Iterator[str]:
     yield from ("--connections", str(scenario.connections), "--in-flight", str(scenario.in_flight))
     if scenario.kind == "idle":
         yield from ("--settle", "1", "--hold", "2")
-        return
+        if not scenario.used:
+            return
     if scenario.kind == "fanout":
         body = '{"id":%d,"text":"' + _FANOUT_TEXT + '"}'
         yield from ("--message", f'{{"path":"bench://publish","body":{body},"correlationId":"x"}}')

@@ -49,10 +49,13 @@ class Scenario:
     in_flight: int
     entrants: tuple[Entrant, ...]
     body_bytes: int = 0
+    used: bool = False  # idle: every connection has sent one message and got its answer
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        return (Metric.KIB, Metric.ACCEPTS) if self.kind == "idle" else (Metric.RATE,)
+        if self.kind == "idle":
+            return (Metric.KIB,) if self.used else (Metric.KIB, Metric.ACCEPTS)
+        return (Metric.RATE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,11 @@ _RPC = (
 )
 _FANOUT = _entrants("fanout", *_OURS, "bun", "picows", "ws", "websockets")
 _IDLE = _entrants("idle", *_OURS, "picows", "websockets", "ws", "bun")
+_USED = (
+    *_entrants("rpc", *_OURS),
+    Entrant("picows", "idle", Dialect.ECHO),
+    *(Entrant(server, "echo", Dialect.ECHO) for server in ("websockets", "ws", "bun")),
+)
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("rpc64x1", "Request and reply, 64 connections, 1 in flight", "rpc", 64, 1, _RPC),
@@ -95,6 +103,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("fanout5000x1", "Fan-out to 5,000, one broadcast at a time", "fanout", 5000, 1, _FANOUT),
     Scenario("fanout5000x8", "Fan-out to 5,000, eight broadcasts in flight", "fanout", 5000, 8, _FANOUT),
     Scenario("idle", "10,000 idle connections", "idle", 10000, 1, _IDLE),
+    Scenario("idle-used", "10,000 idle connections after one message", "idle", 10000, 1, _USED, used=True),
 )
 
 BARS: tuple[Bar, ...] = (
@@ -107,6 +116,7 @@ BARS: tuple[Bar, ...] = (
     Bar("idle", Metric.KIB, "websockets idle", 1.0, subject="mycelia idle", at_most=True),
     Bar("idle", Metric.KIB, "picows idle", None, 2.0, subject="mycelia idle", at_most=True, difference=True),
     Bar("idle", Metric.ACCEPTS, "websockets idle", 2.0, subject="mycelia idle"),
+    Bar("idle-used", Metric.KIB, "websockets echo", None, at_most=True),
 )
 
 
@@ -118,7 +128,7 @@ def select(names: Sequence[str], idle_connections: int) -> tuple[Scenario, ...]:
             raise ValueError(f"expected scenarios among {', '.join(known)}, got {name!r}")
     chosen = [known[name] for name in names] if names else list(SCENARIOS)
     return tuple(
-        replace(s, connections=idle_connections, title=f"{idle_connections:,} idle connections")
+        replace(s, connections=idle_connections, title=s.title.replace("10,000", f"{idle_connections:,}"))
         if s.kind == "idle"
         else s
         for s in chosen

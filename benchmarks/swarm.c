@@ -210,8 +210,7 @@ static long read_frame(struct swarm *swarm, struct client *client, char *bytes, 
     case WIRE_PING:
         write_one(swarm, client, WIRE_PONG, frame.payload, frame.size);
         break;
-    case WIRE_PONG:
-        break;
+    case WIRE_PONG: break;
     case WIRE_CLOSE:
         if (!swarm->leaving) {
             int code = frame.size >= 2 ? (unsigned char)frame.payload[0] << 8 | (unsigned char)frame.payload[1] : 1005;

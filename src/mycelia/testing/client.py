@@ -26,7 +26,7 @@ from mycelia.errors import HandlerError
 from mycelia.protocol.codec import CODECS, Codec, subprotocols
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import ProtocolFault
-from mycelia.testing.arrivals import Arrivals, ConnectionEnded, kind_of
+from mycelia.testing.arrivals import Arrivals, ConnectionEnded, NothingArrived, kind_of
 from mycelia.testing.pipe import Pipe, open_memory, open_socket
 from mycelia.testing.target import Target, memory_engine
 
@@ -254,7 +254,15 @@ class MockWebSocketClient:
         return self.close_code
 
     async def _write(self, envelope: Mapping[str, Any]) -> None:
-        await self._connected().send(self._codec.encode_value(dict(envelope)), self._codec.binary)
+        await self._put(self._codec.encode_value(dict(envelope)), self._codec.binary)
+
+    async def _put(self, payload: bytes, binary: bool) -> None:
+        pipe = self._connected()
+        try:
+            async with asyncio.timeout(self.timeout):
+                await pipe.send(payload, binary)
+        except TimeoutError:
+            raise NothingArrived("the server to read", self.timeout, list(self._arrivals)) from None
 
     async def _read(self, pipe: Pipe) -> None:
         while (arrived := await pipe.receive()) is not None:
@@ -264,7 +272,7 @@ class MockWebSocketClient:
         self._arrivals.end(*pipe.closed)
 
     def _sort(self, payload: bytes, binary: bool) -> None:
-        message: Any = payload if binary else payload.decode()
+        message: Any = payload if binary else payload.decode("utf-8", "replace")
         if binary is self._codec.binary:
             with suppress(ProtocolFault):  # what is not of the wire language is received as it came
                 message = self._codec.decode_value(payload)

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from mycelia.errors import EngineError
 from mycelia.protocol.handshake import Accept, Handshake
 from mycelia.websocket.engines.base import Control, EngineOptions, Transport, load_engine
 
@@ -52,11 +53,14 @@ async def serve(engine_name: str, port: int, max_bytes: int) -> None:
     engine = load_engine(engine_name)()
     engine.on("admit", _admit)
     await engine.start(EngineOptions(port=port, max_message_bytes=max_bytes))
+    address = engine.address()
+    if address is None:
+        await engine.stop()
+        raise EngineError(f"the {engine_name} engine has no port that another program could connect to")
     stopped = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, stopped.set)
-    address = engine.address()
-    print(f"echo on ws://{address[0]}:{address[1]}/ with {engine_name}" if address else "echo", flush=True)
+    print(f"echo on ws://{address[0]}:{address[1]}/ with {engine_name}", flush=True)
     await stopped.wait()
     await engine.stop()
 
@@ -70,7 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     runner = asyncio.Runner(loop_factory=_loop_factory())
     with runner:
-        runner.run(serve(given.engine, given.port, given.max_size))
+        try:
+            runner.run(serve(given.engine, given.port, given.max_size))
+        except EngineError as error:
+            parser.error(str(error))
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

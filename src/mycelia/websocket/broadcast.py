@@ -39,7 +39,11 @@ class Broadcaster:
         self._dialects = dialects
 
     def broadcast(
-        self, data: Any, chosen: Filter | None = None, overflow: Overflow = Overflow.DISCONNECT, key: str | None = None
+        self,
+        data: Any,
+        chosen: Filter | None = None,
+        overflow: Overflow = Overflow.DISCONNECT,
+        key: str | None = None,
     ) -> BroadcastResult:
         """Sends `data` to all open connections that `chosen` selects.
 

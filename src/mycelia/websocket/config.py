@@ -72,7 +72,13 @@ class ConnectionConfig:
     generate_connection_id: Callable[[Any], str] = _uuid
 
     def __post_init__(self) -> None:
-        for name in ("max_connections", "backlog_requests", "backlog_bytes", "concurrent_requests", "outbox_bytes"):
+        for name in (
+            "max_connections",
+            "backlog_requests",
+            "backlog_bytes",
+            "concurrent_requests",
+            "outbox_bytes",
+        ):
             _between(f"connection.{name}", getattr(self, name), 1, 2**40)
         for name in ("connection_timeout", "ping_timeout", "close_timeout", "pause_timeout"):
             _between(f"connection.{name}", getattr(self, name), 0.001, 86400.0)
@@ -122,7 +128,8 @@ def _server(given: Any) -> ServerConfig:
     if isinstance(given, ServerConfig):
         return given
     values = dict(_mapping("websocket", given))
-    ours, library = {}, {}
+    ours: dict[str, Any] = {}
+    library: dict[str, Any] = {}
     lifted = {"max_payload", "maxPayload", "per_message_deflate", "perMessageDeflate"}
     lifted |= {"client_tracking", "clientTracking"}
     for key, value in _mapping("websocket.options", values.pop("options", {})).items():
@@ -168,7 +175,11 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, str) or not value:
             raise ConfigError(key, f"expected a text, got {value!r}")
     elif hint == tuple[str, ...]:
-        if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
+        if (
+            isinstance(value, str)
+            or not isinstance(value, Sequence)
+            or not all(isinstance(v, str) for v in value)
+        ):
             raise ConfigError(key, f"expected a list of texts, got {value!r}")
         value = tuple(value)
     elif "Callable" in str(hint) and not callable(value) and not (value is None and "None" in str(hint)):
@@ -196,5 +207,3 @@ def _between(key: str, value: float, low: float, high: float) -> None:
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
-
-

@@ -6,19 +6,21 @@ worker and the table of its own requests are made when first needed, since most 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from mycelia.errors import ConnectionNotFound, HandlerError, Overloaded, RequestTimeout
+from mycelia.errors import ConnectionNotFound
 from mycelia.kernel.caller import Caller, Options
-from mycelia.protocol.codes import Close
+from mycelia.protocol.codes import Close, close_payload
 from mycelia.protocol.envelope import Request, Response
+from mycelia.websocket.asking import Asking
 from mycelia.websocket.engines.base import CanPause, CanPing, Control, Transport
 from mycelia.websocket.outbox import Outbox, Overflow, Verdict
+from mycelia.websocket.principal import ConnectionPrincipal
 
 if TYPE_CHECKING:
     from mycelia.websocket.client import ClientInfo
@@ -41,24 +43,6 @@ class Phase(IntEnum):
     CLOSED = 4  # gone; readable until its `disconnect` has run
 
 
-class ConnectionPrincipal:
-    """What `connect` wrote into the metadata, read anew each time: `userId` (or `user_id`) and `permissions`."""
-
-    __slots__ = ("_metadata",)
-
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self._metadata = metadata
-
-    @property
-    def id(self) -> str:
-        return str(self._metadata.get("userId", self._metadata.get("user_id", "")))
-
-    @property
-    def permissions(self) -> Collection[str]:
-        given = self._metadata.get("permissions", ())
-        return given if isinstance(given, Collection) and not isinstance(given, str) else ()
-
-
 class WebSocketConnection:
     """One WebSocket client.
 
@@ -67,8 +51,9 @@ class WebSocketConnection:
     """
 
     __slots__ = (
-        "__weakref__", "active_at", "_close", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_requests", "_runtime", "_transport", "worker", "dialect", "plain", "write",
-        "accepted", "client", "id", "options", "paused", "phase", "ping_sent", "rtt", "wheel_slot",
+        "__weakref__", "_asking", "_close", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_runtime",
+        "_transport", "accepted", "active_at", "client", "dialect", "id", "options", "paused", "phase", "ping_sent",
+        "plain", "received", "rtt", "wheel_slot", "worker", "write",
     )  # fmt: skip
 
     def __init__(self, connection_id: str, runtime: Runtime, dialect: Dialect, client: ClientInfo) -> None:
@@ -83,14 +68,17 @@ class WebSocketConnection:
         self.dialect = dialect
         self._opened_at = self.active_at = time()
         self._transport: Transport | None = None
+        self.received: Callable[[bytes, bool], None] = self._hold
         self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
         self._full = False
         self._metadata: dict[str, Any] | None = None
-        self.options = Options(caller=Caller("client", connection_id), connection=self, connection_id=connection_id)
+        self.options = Options(
+            caller=Caller("client", connection_id), connection=self, connection_id=connection_id
+        )
         self.worker: Worker | None = None
         self._outbox: Outbox | None = None
         self._early: list[tuple[bytes, bool]] | None = None
-        self._requests: dict[str, asyncio.Future[Any]] | None = None
+        self._asking: Asking | None = None
         self.ping_sent: tuple[float, float] | None = None  # when, and the last activity before
         self._close: tuple[int, str] | None = None
 
@@ -128,7 +116,9 @@ class WebSocketConnection:
         """Whether it has been accepted and is not closing."""
         return self.phase is Phase.OPEN
 
-    async def send(self, data: Any, *, overflow: Overflow | str = Overflow.DISCONNECT, key: str | None = None) -> Verdict | None:
+    async def send(
+        self, data: Any, *, overflow: Overflow | str = Overflow.DISCONNECT, key: str | None = None
+    ) -> Verdict | None:
         """Sends a mapping or a Message's body to this client, at most once.
 
         Returns None when it was written, else what became of it. Raises ConnectionNotFound when the client is
@@ -147,28 +137,22 @@ class WebSocketConnection:
         """
         if self.phase not in (Phase.PENDING, Phase.OPEN):
             raise ConnectionNotFound(self.id)
-        if self._requests is None:
-            self._requests = {}
-        if len(self._requests) >= self._runtime.config.connection.backlog_requests:
-            raise Overloaded("requests to this client", self._runtime.config.connection.backlog_requests)
-        correlation_id = self._runtime.next_correlation_id()
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._requests[correlation_id] = answer
-        try:
-            self.push(self.dialect.pack(Request(path, body, correlation_id)), Overflow.NEVER)
-            async with asyncio.timeout(timeout):
-                return await answer
-        except TimeoutError:
-            raise RequestTimeout(path, timeout) from None
-        finally:
-            self._requests.pop(correlation_id, None)
+        if self._asking is None:
+            self._asking = Asking(self._runtime.config.connection.backlog_requests)
+        request = Request(path, body, self._runtime.next_correlation_id())
+        return await self._asking.ask(request, timeout, lambda asked: self.push(self.dialect.pack(asked)))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Closes with this code; does nothing when the connection is closing already."""
+        """Closes with this code; does nothing when the connection is closing already.
+
+        Raises ValueError for a code that may not be sent (RFC 6455 §7.4); the connection then stays as it is.
+        """
+        close_payload(code, reason)
         if self.phase in (Phase.PENDING, Phase.OPEN):
             self._close = (code, reason)
             self._flush()
             self.phase = Phase.CLOSING
+            self.received = self._hold
             self.plain = False
             if self._outbox and self._transport is not None:
                 self._transport.abort()  # its Close would stand behind all that it does not read
@@ -186,19 +170,13 @@ class WebSocketConnection:
         return f"<WebSocketConnection {self.id} {self.phase.name}>"
 
     # -- Peer: what the engine calls -----------------------------------------------------------------
+    # `received` is an attribute: while pending it holds messages back, once accepted it is the dispatch itself.
 
     def opened(self, transport: Transport) -> None:
         self._transport = transport
         self.write = self.dialect.writer(transport)
         self.phase = Phase.PENDING
         self._runtime.lifecycle.opened(self)
-
-    def received(self, payload: bytes, binary: bool) -> None:
-        if self.phase is Phase.OPEN:
-            self.active_at = time()
-            self._runtime.dispatch.received(self, payload, binary)
-        elif self.phase is Phase.PENDING:
-            self._hold(payload, binary)
 
     def control(self, kind: Control, payload: bytes) -> None:
         if kind is Control.PONG and self.ping_sent is not None:
@@ -231,14 +209,19 @@ class WebSocketConnection:
         self.phase, self.accepted = Phase.OPEN, True
         if greeting:
             self.write(greeting)
-        self.options.principal = self._principal()
+        metadata = self._metadata
+        if metadata is not None and ConnectionPrincipal.known(metadata):
+            self.options.principal = ConnectionPrincipal(metadata)
         self._drain()
+        self.received = partial(self._runtime.dispatch.received, self)
         early, self._early = self._early, None
         for payload, binary in early or _NO_HELD:
             self.received(payload, binary)
         self.resume()
 
-    def push(self, packet: bytes, policy: Overflow = Overflow.NEVER, key: str | None = None) -> Verdict | None:
+    def push(
+        self, packet: bytes, policy: Overflow = Overflow.NEVER, key: str | None = None
+    ) -> Verdict | None:
         """Writes a packet now, or queues it; None when it was written."""
         if self.plain:
             self.write(packet)
@@ -267,21 +250,7 @@ class WebSocketConnection:
 
     def answered(self, response: Response) -> bool:
         """Gives the client's response to whoever asked; False when nobody waits for it."""
-        waiting = self._requests.get(response.correlation_id) if self._requests and isinstance(response.correlation_id, str) else None
-        if waiting is None or waiting.done():
-            return False
-        if response.success:
-            waiting.set_result(response.data)
-        else:
-            fault = response.error
-            waiting.set_exception(
-                HandlerError(
-                    fault.message if fault else "the client reported a failure",
-                    code=fault.code if fault else "HANDLER_ERROR",
-                    path="client",
-                )
-            )
-        return True
+        return self._asking is not None and self._asking.answered(response)
 
     def pause(self) -> None:
         """Stops reading, where the engine can."""
@@ -302,24 +271,25 @@ class WebSocketConnection:
     def gone(self) -> None:
         """Lets go of everything but what handlers of `disconnect` may read."""
         self.phase = Phase.CLOSED
+        self.received = self._hold
         self._early = self._outbox = self._transport = None
-        for waiting in list((self._requests or {}).values()):
-            if not waiting.done():
-                waiting.set_exception(ConnectionNotFound(self.id))
+        if self._asking is not None:
+            self._asking.abandon(self.id)
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _principal(self) -> ConnectionPrincipal | None:
-        known = self.accepted and self._metadata is not None
-        identified = known and any(key in self.metadata for key in ("userId", "user_id", "permissions"))
-        return ConnectionPrincipal(self.metadata) if identified else None
-
     def _hold(self, payload: bytes, binary: bool) -> None:
+        """What a message does while `connect` has not been answered; when closing it is dropped."""
+        if self.phase is not Phase.PENDING:
+            return
         if self._early is None:
             self._early = []
         self._early.append((payload, binary))
         limits = self._runtime.config.connection
-        if len(self._early) >= limits.backlog_requests or sum(len(p) for p, _ in self._early) >= limits.backlog_bytes:
+        if (
+            len(self._early) >= limits.backlog_requests
+            or sum(len(p) for p, _ in self._early) >= limits.backlog_bytes
+        ):
             if isinstance(self._transport, CanPause):
                 self.pause()
             else:

@@ -1,8 +1,7 @@
 """Envelope → Message → handler → envelope: the only place where the wire and the kernel are both known.
 
-A client's request goes, in this order, to a handler given to `register_message_handler`, to an exposed route
-of the owning subsystem, to the application's own handler of `routing.default_path`; else the answer is
-NOT_FOUND, and a private path looks like an absent one (architecture §4).
+Where a request goes is `resolver`'s to say, what a client is told of a failure `faults`'. What is not found and
+what is private look the same.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from itertools import count
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from mycelia.errors import InvalidMessage, NoRoute, NoSuchSubsystem, Overloaded
+from mycelia.errors import InvalidMessage, Overloaded
 from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.message import new_trace_id, valid_trace_id
-from mycelia.kernel.path import fill
-from mycelia.kernel.router import NO_PARAMS, Route, Router
+from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import (
     Event,
@@ -27,10 +25,10 @@ from mycelia.protocol.envelope import (
     Request,
     Response,
     ResponseMetadata,
-    to_mapping,
 )
 from mycelia.websocket.faults import apology, failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage
+from mycelia.websocket.resolver import Resolver
 from mycelia.websocket.transform import Transforms
 from mycelia.websocket.worker import CORK_BYTES, SLICE, Work, Worker
 
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dispatch"]
 
-Target = tuple[Route, Mapping[str, str], ClientMessage]
-
 
 class Dispatch:
     """Decodes, routes, runs and answers the messages of all connections of one subsystem."""
@@ -49,12 +45,10 @@ class Dispatch:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.limits = runtime.config.connection
-        self.handlers = Router()  # of register_message_handler
-        self.custom = False  # whether there are any
+        self.resolver = Resolver(runtime.system, runtime.subsystem.name, runtime.config.routing)
         self.unmatched_responses = 0
         self.refused = 0
         self._transforms = Transforms(runtime.config.routing)
-        self._default_path = runtime.config.routing.default_path
         self._exact: Mapping[str, Route] = runtime.system.exact
         # Made without a Python frame, since every reply bears one: the prefix is this process's, the number ours.
         self._next_trace_id = map((new_trace_id() + ".%d").__mod__, count(1)).__next__
@@ -62,12 +56,18 @@ class Dispatch:
     # -- in ------------------------------------------------------------------------------------------
 
     def received(self, connection: WebSocketConnection, payload: bytes, binary: bool) -> None:
-        """One message of an open connection: decodes it and gives it to the connection's worker."""
+        """One message of an open connection: decodes it and puts it into the worker's backlog.
+
+        At the bound of the backlog reading pauses.
+        """
+        connection.active_at = time()
         codec = connection.dialect.codec
         work: Work = payload
         if binary is not codec.binary:
             kind = "a binary" if codec.binary else "a text"
-            self._fail(connection, ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec"))
+            self._fail(
+                connection, ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec")
+            )
             return
         if self._transforms.incoming is None:
             try:
@@ -82,14 +82,25 @@ class Dispatch:
         worker = connection.worker
         if worker is None:
             worker = connection.worker = Worker(connection, self)
-        worker.put(work, len(payload))
+        size = len(payload)
+        backlog = worker.backlog
+        backlog.append((work, size))
+        worker.backlog_bytes += size
+        asleep = worker.asleep
+        if asleep is not None:
+            worker.asleep = None
+            asleep.set_result(None)
+        if len(backlog) >= worker.most or worker.backlog_bytes >= worker.most_bytes:
+            worker.overfull()
 
     def refuse(self, connection: WebSocketConnection, work: Work) -> None:
         """Answers a request that found the backlog full."""
         self.refused += 1
         if not isinstance(work, Event):
             correlation_id = work.correlation_id if isinstance(work, Request) else None
-            busy = failure(plain_fault(Code.OVERLOADED, retryable=True), correlation_id, self._next_trace_id())
+            busy = failure(
+                plain_fault(Code.OVERLOADED, retryable=True), correlation_id, self._next_trace_id()
+            )
             connection.push(self._pack(connection, busy))
 
     def _fail(self, connection: WebSocketConnection, fault: ProtocolFault) -> None:
@@ -111,6 +122,7 @@ class Dispatch:
         backlog, cork, loop = worker.backlog, worker.cork, worker.loop
         exact, dialect, options = self._exact, connection.dialect, connection.options
         next_trace_id, plain_replies = self._next_trace_id, self._transforms.outgoing is None
+        resolver = self.resolver
         task = asyncio.current_task()
         assert task is not None
         while not worker.leaving:
@@ -130,7 +142,7 @@ class Dispatch:
                     and plain_replies
                     and (route := exact.get(work.path)) is not None  # type: ignore[arg-type]  # None is in no table
                     and route.expose
-                    and not (route.isolated or route.concurrent or self.custom)
+                    and not (route.isolated or route.concurrent or resolver.custom)
                 ):
                     trace_id = next_trace_id()
                     try:
@@ -141,7 +153,12 @@ class Dispatch:
                             value = await value
                         route.handled += 1
                         correlation_id = work.correlation_id
-                        if type(value) is dict and len(value) == 2 and value.get("success") is True and "data" in value:
+                        if (
+                            type(value) is dict
+                            and len(value) == 2
+                            and value.get("success") is True
+                            and "data" in value
+                        ):
                             metadata = ResponseMetadata(trace_id, int(time() * 1000))
                             response = Response(True, value["data"], correlation_id, None, metadata)
                         else:
@@ -150,7 +167,9 @@ class Dispatch:
                     except asyncio.CancelledError:
                         packet = self._cancelled(worker, connection, work, trace_id)
                     except Exception as error:
-                        packet = self._pack(connection, self._failed(error, route, connection, work, trace_id))
+                        packet = self._pack(
+                            connection, self._failed(error, route, connection, work, trace_id)
+                        )
                 else:
                     packet = await self.answer(connection, work)
                 if worker.leaving:
@@ -174,7 +193,9 @@ class Dispatch:
             worker.asleep = asleep = loop.create_future()
             await asleep
 
-    async def answer(self, connection: WebSocketConnection, work: Work, *, beside: bool = False) -> bytes | None:
+    async def answer(
+        self, connection: WebSocketConnection, work: Work, *, beside: bool = False
+    ) -> bytes | None:
         """Runs any request, event or untransformed message; None when nothing is to be sent."""
         trace_id = self._next_trace_id()
         if isinstance(work, bytes):
@@ -191,11 +212,11 @@ class Dispatch:
             await self._handle_event(connection, work, trace_id)
             return None
         metadata = work.metadata or {}
-        if valid_trace_id(given := metadata.get("traceId")):
-            trace_id = given
+        if valid_trace_id(metadata.get("traceId")):
+            trace_id = str(metadata["traceId"])
         route: Route | None = None
         try:
-            route, params, message = self._resolve(connection, work, trace_id)
+            route, params, message = self.resolver.resolve(connection, work, trace_id)
             if route.concurrent and not beside:
                 if connection.worker is None or not connection.worker.overlap(work):
                     raise Overloaded("concurrent requests of one connection", self.limits.concurrent_requests)
@@ -233,43 +254,21 @@ class Dispatch:
     async def _handle_event(self, connection: WebSocketConnection, event: Event, trace_id: str) -> None:
         route: Route | None = None
         try:
-            route, params, message = self._default(connection, event, trace_id)
+            route, params, message = self.resolver.default(connection, event, trace_id)
             await self._run(route, message, params, None)
             route.handled += 1
         except Exception as error:
             fault_of(error, route, connection.id, trace_id)
 
-    # -- where to --------------------------------------------------------------------------------------
-
-    def _resolve(self, connection: WebSocketConnection, work: Request, trace_id: str) -> Target:
-        """The route of a client's request. Raises NoRoute for what clients may not call, and InvalidPath."""
-        if work.path is None:
-            return self._default(connection, work, trace_id)
-        path, _ = fill(work.path, work.body)
-        found = self.handlers.match(path)
-        if found is None:
-            try:
-                found = self.runtime.system.resolve(path)
-            except (NoRoute, NoSuchSubsystem):
-                found = None
-            else:
-                if not (found[0].expose or self.runtime.exposes(path)):
-                    found = None
-        if found is not None:
-            return found[0], found[1], ClientMessage(path, work.body, connection, work, trace_id)
-        if self.runtime.default_is_own:
-            return self._default(connection, work, trace_id)
-        raise NoRoute(path)
-
-    def _default(self, connection: WebSocketConnection, work: Request | Event, trace_id: str) -> Target:
-        route, params = self.runtime.system.resolve(self._default_path)
-        message = ClientMessage(self._default_path, to_mapping(work), connection, work, trace_id)
-        return route, params, message
-
     # -- what went wrong -------------------------------------------------------------------------------
 
     def _failed(
-        self, error: Exception, route: Route | None, connection: WebSocketConnection, work: Request, trace_id: str
+        self,
+        error: Exception,
+        route: Route | None,
+        connection: WebSocketConnection,
+        work: Request,
+        trace_id: str,
     ) -> Response:
         return failure(fault_of(error, route, connection.id, trace_id), work.correlation_id, trace_id)
 
@@ -278,7 +277,7 @@ class Dispatch:
     ) -> bytes:
         """A handler ended in a cancellation: ours, which goes on, or one of its own making, which it answers for."""
         if worker is None or worker.leaving or not connection.is_open or self.runtime.draining:
-            raise  # noqa: PLE0704  # inside the caller's except clause
+            raise  # inside the caller's except clause
         task = asyncio.current_task()
         while task is not None and task.uncancel():
             pass

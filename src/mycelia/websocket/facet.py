@@ -31,7 +31,6 @@ __all__ = ["WebSocketFacet"]
 logger = logging.getLogger("mycelia.websocket")
 
 
-
 class WebSocketFacet(Facet):
     """Server, connection manager, message router and broadcast manager of one WebSocketSubsystem."""
 
@@ -131,7 +130,12 @@ class WebSocketFacet(Facet):
         self._find(connection_id).close(code, reason)
 
     async def send(
-        self, connection_id: str, message: Any, *, overflow: Overflow | str = Overflow.DISCONNECT, key: str | None = None
+        self,
+        connection_id: str,
+        message: Any,
+        *,
+        overflow: Overflow | str = Overflow.DISCONNECT,
+        key: str | None = None,
     ) -> Verdict | None:
         """Sends a Message or a mapping to one client, at most once; None when it was written.
 
@@ -161,7 +165,12 @@ class WebSocketFacet(Facet):
     # -- handlers ----------------------------------------------------------------------------------
 
     def register_message_handler(
-        self, path: str, handler: Callable[..., Any], *, requires: Iterable[str] = (), concurrent: bool = False
+        self,
+        path: str,
+        handler: Callable[..., Any],
+        *,
+        requires: Iterable[str] = (),
+        concurrent: bool = False,
     ) -> None:
         """Lets `handler` answer `path` for clients, before any subsystem's route; that exposes the path."""
         pattern = Pattern.parse(path)
@@ -174,8 +183,7 @@ class WebSocketFacet(Facet):
             concurrent=concurrent,
         )
         self._runtime.subsystem.compose(route)
-        self._runtime.dispatch.handlers.add(route)
-        self._runtime.dispatch.custom = True
+        self._runtime.dispatch.resolver.add(route)
 
     def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:
         """Calls `handler(message, params, options)` on `connect`, `disconnect` or `error`, after the route."""
@@ -235,14 +243,12 @@ class WebSocketFacet(Facet):
 
     def _log_exposed(self) -> None:
         """Start-up says which paths clients can call."""
-        system = self._runtime.system
+        system, resolver = self._runtime.system, self._runtime.dispatch.resolver
         exposed = sorted(
             route.path
             for subsystem in system.subsystems.values()
             for route in subsystem.routes
-            if route.expose or self._runtime.exposes(route.path)
+            if route.expose or resolver.exposes(route.path)
         )
-        handlers = sorted(route.path for route in self._runtime.dispatch.handlers)
+        handlers = sorted(route.path for route in resolver.handlers)
         logger.info("clients may call: %s", ", ".join([*exposed, *handlers]) or "nothing")
-
-

@@ -13,7 +13,13 @@ from mycelia.websocket.facet import WebSocketFacet
 __all__ = ["use_websockets"]
 
 
-@hook(kind="websocket", requires=("router", "messages"), overwrite=False, attach=True, contract=WebSocketContract)
+@hook(
+    kind="websocket",
+    requires=("router", "messages"),
+    overwrite=False,
+    attach=True,
+    contract=WebSocketContract,
+)
 def use_websockets(ctx: Context, api: Api, subsystem: Any) -> WebSocketFacet:
     """Makes the facet and registers the subsystem's six operation paths.
 

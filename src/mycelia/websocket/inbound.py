@@ -25,7 +25,12 @@ class ClientMessage(Message):
     __slots__ = ("_envelope", "connection", "trace_id")
 
     def __init__(
-        self, path: str, body: Any, connection: WebSocketConnection, envelope: Request | Event | None, trace_id: str
+        self,
+        path: str,
+        body: Any,
+        connection: WebSocketConnection,
+        envelope: Request | Event | None,
+        trace_id: str,
     ) -> None:
         self._path = path
         self._body = body

@@ -99,7 +99,9 @@ class Lifecycle:
             runtime.connections.forget(connection)
             connection.worker = None
             return
-        tasks = [task for task in (connecting, worker.task if worker is not None else None) if task is not None]
+        tasks = [
+            task for task in (connecting, worker.task if worker is not None else None) if task is not None
+        ]
         runtime.own(
             self._farewell(connection, code, reason, fault, tasks), name=f"mycelia-disconnect-{connection.id}"
         )
@@ -177,13 +179,20 @@ class Lifecycle:
             if fault is not None:
                 body = {"code": Code.WEBSOCKET_ERROR.value, "closeCode": fault[0], "message": fault[1]}
                 await self._tell("error", connection, {**body, "connectionId": connection.id})
-            body = {"connectionId": connection.id, "code": code, "reason": reason, "accepted": connection.accepted}
+            body = {
+                "connectionId": connection.id,
+                "code": code,
+                "reason": reason,
+                "accepted": connection.accepted,
+            }
             await self._tell("disconnect", connection, body)
         finally:
             self._runtime.connections.forget(connection)
             connection.worker = None
 
-    async def _tell(self, event: ConnectionEvent, connection: WebSocketConnection, body: dict[str, Any]) -> None:
+    async def _tell(
+        self, event: ConnectionEvent, connection: WebSocketConnection, body: dict[str, Any]
+    ) -> None:
         for route in self._routes(event):
             try:
                 await self._call(route, connection, body)
@@ -208,5 +217,3 @@ def _refused(code: str) -> tuple[Close, str]:
     if code == Code.FORBIDDEN:
         return Close.FORBIDDEN, "not allowed"
     return Close.NOT_AUTHENTICATED, "not authenticated"
-
-

@@ -7,16 +7,18 @@ packet's policy is `disconnect`, the owner is told to hang up (4504). Every drop
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 __all__ = ["Outbox", "Overflow", "Verdict"]
 
 
-class Overflow(str, Enum):
+class Overflow(StrEnum):
     """What happens to a packet that finds the outbox full."""
 
-    DISCONNECT = "disconnect"  # the peer is too slow for what it asked for: 4504, it comes back and catches up
+    DISCONNECT = (
+        "disconnect"  # the peer is too slow for what it asked for: 4504, it comes back and catches up
+    )
     DROP_OLDEST = "drop_oldest"
     DROP_NEWEST = "drop_newest"
     LATEST = "latest"  # of the packets with one key only the newest is kept; then as drop_oldest

@@ -8,7 +8,6 @@ from collections.abc import Coroutine, Iterable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from mycelia.errors import MyceliaError
 from mycelia.kernel.message import Message
 from mycelia.kernel.system import MessageSystem
 from mycelia.protocol.codec import CODECS, Codec, subprotocols
@@ -68,7 +67,11 @@ class Runtime:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and "isolated" not in task.get_name():
+        if (
+            not task.cancelled()
+            and (error := task.exception()) is not None
+            and "isolated" not in task.get_name()
+        ):
             logger.error("task %s failed", task.get_name(), exc_info=error)
 
     async def close(self, seconds: float) -> None:
@@ -82,7 +85,9 @@ class Runtime:
                     task.cancel()
             await asyncio.wait(tasks, timeout=seconds)
         if self._tasks:
-            logger.warning("%d tasks do not end: %s", len(self._tasks), [task.get_name() for task in self._tasks])
+            logger.warning(
+                "%d tasks do not end: %s", len(self._tasks), [task.get_name() for task in self._tasks]
+            )
 
     def dialects(self) -> Iterable[Dialect]:
         """Every dialect that a connection has used."""
@@ -97,24 +102,6 @@ class Runtime:
         if isinstance(data, Message):
             return {"path": data.path, "body": data.body, "metadata": {"traceId": data.metadata.trace_id}}
         return data
-
-    def exposes(self, path: str) -> bool:
-        """Whether `routing.expose` opens a route to clients; never one of this subsystem's own."""
-        if path.startswith(f"{self.subsystem.name}://"):
-            return False
-        return any(
-            path == pattern or (pattern.endswith("*") and path.startswith(pattern[:-1]))
-            for pattern in self.config.routing.expose
-        )
-
-    @property
-    def default_is_own(self) -> bool:
-        """Whether the application handles the default path itself."""
-        try:
-            route, _ = self.system.resolve(self.config.routing.default_path)
-        except MyceliaError:
-            return False
-        return not route.default
 
     # -- gate --------------------------------------------------------------------------------------
 

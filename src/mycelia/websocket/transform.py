@@ -1,4 +1,4 @@
-"""The application's transforms: the decoded mapping before it is validated, the response before it is encoded."""
+"""The application's transforms: of the decoded mapping before validation, of the response before encoding."""
 
 from __future__ import annotations
 

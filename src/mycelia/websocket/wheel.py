@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["TICK", "TimerWheel", "Timed"]
+__all__ = ["TICK", "Timed", "TimerWheel"]
 
 TICK = 0.25  # seconds; the resolution of every timer on the wheel
 _SLOTS = 256

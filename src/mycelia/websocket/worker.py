@@ -32,13 +32,26 @@ class Worker:
     """The backlog of one connection and the task that works it off."""
 
     __slots__ = (
-        "asleep", "_connection", "_dispatch", "flush_handle", "_grace", "leaving", "loop", "_most", "_most_bytes",
-        "_overlapping", "backlog", "backlog_bytes", "cork", "cork_bytes", "task",
+        "_connection",
+        "_dispatch",
+        "_grace",
+        "_overlapping",
+        "asleep",
+        "backlog",
+        "backlog_bytes",
+        "cork",
+        "cork_bytes",
+        "flush_handle",
+        "leaving",
+        "loop",
+        "most",
+        "most_bytes",
+        "task",
     )  # fmt: skip
 
     def __init__(self, connection: WebSocketConnection, dispatch: Dispatch) -> None:
         self._connection, self._dispatch = connection, dispatch
-        self._most, self._most_bytes = dispatch.limits.backlog_requests, dispatch.limits.backlog_bytes
+        self.most, self.most_bytes = dispatch.limits.backlog_requests, dispatch.limits.backlog_bytes
         self.loop = asyncio.get_running_loop()
         self.backlog: deque[tuple[Work, int]] = deque()
         self.backlog_bytes = 0
@@ -49,20 +62,11 @@ class Worker:
         self._grace: asyncio.TimerHandle | None = None
         self.leaving = False
         self._overlapping: set[asyncio.Task[None]] | None = None
-        self.task = dispatch.runtime.own(dispatch.work(self, connection), name=f"mycelia-worker-{connection.id}")
+        self.task = dispatch.runtime.own(
+            dispatch.work(self, connection), name=f"mycelia-worker-{connection.id}"
+        )
 
     # -- in ------------------------------------------------------------------------------------------
-
-    def put(self, work: Work, size: int) -> None:
-        """Adds one request; at the bound of the backlog reading pauses."""
-        self.backlog.append((work, size))
-        self.backlog_bytes += size
-        asleep = self.asleep
-        if asleep is not None:
-            self.asleep = None
-            asleep.set_result(None)
-        if len(self.backlog) >= self._most or self.backlog_bytes >= self._most_bytes:
-            self._overfull()
 
     @property
     def idle(self) -> bool:
@@ -91,7 +95,7 @@ class Worker:
         if self.task is not asyncio.current_task():
             self.task.cancel()
 
-    def _overfull(self) -> None:
+    def overfull(self) -> None:
         """Pauses the peer; if handlers are no faster within the grace, refuses the newest (architecture §4)."""
         self._connection.pause()
         if self._grace is None:
@@ -99,8 +103,7 @@ class Worker:
 
     def _refuse_newest(self) -> None:
         self._grace = None
-        limits = self._dispatch.limits
-        while len(self.backlog) >= limits.backlog_requests or self.backlog_bytes >= limits.backlog_bytes:
+        while len(self.backlog) >= self.most or self.backlog_bytes >= self.most_bytes:
             work, size = self.backlog.pop()
             self.backlog_bytes -= size
             self._dispatch.refuse(self._connection, work)
@@ -110,8 +113,7 @@ class Worker:
 
     def relieved(self) -> None:
         """Something left the backlog of a paused peer: reads again below half of the bound."""
-        limits = self._dispatch.limits
-        if len(self.backlog) * 2 <= limits.backlog_requests and self.backlog_bytes * 2 <= limits.backlog_bytes:
+        if len(self.backlog) * 2 <= self.most and self.backlog_bytes * 2 <= self.most_bytes:
             if self._grace is not None:
                 self._grace.cancel()
                 self._grace = None
@@ -127,14 +129,15 @@ class Worker:
             handle.cancel()
         cork = self.cork
         if cork:
-            packets = cork.copy()
+            connection = self._connection
+            if len(cork) == 1 or connection.dialect.framed:
+                packets = [cork[0] if len(cork) == 1 else b"".join(cork)]
+            else:
+                packets = cork.copy()
             cork.clear()
             self.cork_bytes = 0
-            if len(packets) == 1 or self._connection.dialect.framed:
-                self._connection.uncork(packets[0] if len(packets) == 1 else b"".join(packets))
-            else:
-                for packet in packets:
-                    self._connection.uncork(packet)
+            for packet in packets:
+                connection.uncork(packet)
 
     # -- beside ------------------------------------------------------------------------------------
 
@@ -144,7 +147,9 @@ class Worker:
             self._overlapping = set()
         if len(self._overlapping) >= self._dispatch.limits.concurrent_requests:
             return False
-        task = self._dispatch.runtime.own(self._run_beside(work), name=f"mycelia-beside-{self._connection.id}")
+        task = self._dispatch.runtime.own(
+            self._run_beside(work), name=f"mycelia-beside-{self._connection.id}"
+        )
         self._overlapping.add(task)
         task.add_done_callback(self._overlapping.discard)
         return True

@@ -7,8 +7,8 @@
     def test_my_engine(check):
         asyncio.run(check(MyEngine))
 
-A check makes its own engine with the function or class that it is given, starts it on a free port, talks to it
-over raw TCP (to `MemoryEngine` in memory), and looks for what it left behind. Abilities that a transport
+A check makes its own engine with the function or class that it is given, starts it on a free port, talks to
+it over raw TCP (to `MemoryEngine` in memory), and looks for what it left behind. Abilities that a transport
 does not have (`CanPing`, `CanPause`) are not asked for. Mycelia's own engines pass all of them.
 """
 

@@ -41,7 +41,7 @@ _EMPTY_CLOSE = b"\x88\x00"
 
 
 class Reader(Protocol):
-    """Turns bytes into frames, which it gives to `StreamConnection.on_frame` or `on_message`."""
+    """Turns bytes into frames, which it gives to `StreamConnection.on_frame`."""
 
     def get_buffer(self, hint: int) -> memoryview | bytearray:
         """Where the next bytes go; never empty."""
@@ -78,16 +78,16 @@ class StreamConnection(asyncio.BufferedProtocol):
     """The transport of one peer, and the asyncio protocol beneath it: one object, since there are many."""
 
     __slots__ = (
-        "_assembler",
         "_close_code",
         "_close_reason",
         "_deadline",
         "_engine",
         "_full",
         "_head",
-        "_peer",
         "_reader",
         "_stream",
+        "assembler",
+        "peer",
         "state",
     )
 
@@ -96,7 +96,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self.state = State.HANDSHAKE
         self._head: bytes = b""
         self._reader: Reader | None = None
-        self._assembler: Assembler | None = None
+        self.assembler: Assembler | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._full = False
         self._close_code, self._close_reason = int(Close.ABNORMAL), ""
@@ -133,12 +133,12 @@ class StreamConnection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         self._full = True
         if self.state is State.OPEN:
-            self._peer.congested(True)
+            self.peer.congested(True)
 
     def resume_writing(self) -> None:
         self._full = False
         if self.state is State.OPEN:
-            self._peer.congested(False)
+            self.peer.congested(False)
 
     def connection_lost(self, error: Exception | None) -> None:
         opened, self.state = self.state is not State.HANDSHAKE, State.CLOSED
@@ -149,8 +149,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._reader = None
         self._engine.lost(self)
         if opened:
-            self._peer.closed(self._close_code, self._close_reason)
-            del self._peer
+            self.peer.closed(self._close_code, self._close_reason)
+            del self.peer
 
     # -- handshake -----------------------------------------------------------------------------------
 
@@ -181,8 +181,8 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._engine.opened(self)
         self.state = State.OPEN
         self._stream.write(response)
-        self._peer = cast(Peer, answer.peer)
-        self._peer.opened(self)
+        self.peer = cast(Peer, answer.peer)
+        self.peer.opened(self)
         while rest and self.state is not State.CLOSED:
             buffer = memoryview(self.get_buffer(len(rest)))
             piece, rest = rest[: len(buffer)], rest[len(buffer) :]
@@ -201,19 +201,16 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     # -- frames in -----------------------------------------------------------------------------------
 
-    def on_message(self, payload: bytes, binary: bool) -> None:
-        """A whole, checked message."""
-        if self.state is State.OPEN:
-            self._peer.received(payload, binary)
-
     def on_frame(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> None:
-        """Any frame; readers may pass a checked unfragmented message to `on_message` instead."""
+        """Any frame. A reader may give a checked whole message to `peer.received` itself, while `state` is OPEN
+        and no `assembler` holds the beginning of another.
+        """
         if self.state is State.CLOSED or self._reader is self._engine.sink:
             return
         try:
-            assembler = self._assembler
+            assembler = self.assembler
             if assembler is None:
-                assembler = self._assembler = Assembler(self._engine.options.max_message_bytes)
+                assembler = self.assembler = Assembler(self._engine.options.max_message_bytes)
             message = assembler.feed(opcode, fin, rsv, payload)
             if opcode == _CLOSE:
                 self._on_close(*check_close(payload))
@@ -221,22 +218,19 @@ class StreamConnection(asyncio.BufferedProtocol):
             self.fail(fault.close_code, fault.reason)
             return
         if not assembler.open:
-            self._assembler = None
+            self.assembler = None
+        if self.state is not State.OPEN:
+            return
         if message is not None:
-            self.on_message(*message)
-        elif self.state is State.OPEN:
+            self.peer.received(*message)
+        else:
             if opcode == _PING:
                 self._stream.write(pong_frame(payload))
-                self._peer.control(Control.PING, payload)
+                self.peer.control(Control.PING, payload)
             elif opcode == _PONG:
-                self._peer.control(Control.PONG, payload)
+                self.peer.control(Control.PONG, payload)
             elif opcode < _CLOSE and not payload:
-                self._peer.control(Control.EMPTY_FRAGMENT, payload)
-
-    @property
-    def fragmented(self) -> bool:
-        """Whether the next data frame continues a message."""
-        return self._assembler is not None
+                self.peer.control(Control.EMPTY_FRAGMENT, payload)
 
     def _on_close(self, code: int, reason: str) -> None:
         self._close_code, self._close_reason = code, reason
@@ -253,7 +247,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._reader_to_sink()
         if self.state is State.OPEN:
             self.state = State.CLOSING
-            self._peer.failed(code, reason)
+            self.peer.failed(code, reason)
             self._stream.write(close_frame(code, reason))
         if self._stream.can_write_eof():
             self._stream.write_eof()
@@ -293,17 +287,19 @@ class StreamConnection(asyncio.BufferedProtocol):
     def close(self, code: int, reason: str) -> None:
         if self.state is not State.OPEN:
             return
+        closing = close_frame(code, reason)
         self.state = State.CLOSING
         if self._full:
             self._stream.abort()  # Close would stand behind what the peer does not read
             return
-        self._stream.write(close_frame(code, reason))
+        self._stream.write(closing)
         self._abort_later()
         self.resume()  # a paused reader would not see the peer's Close
 
     def abort(self) -> None:
         if self.state is not State.CLOSED:
-            self.state = State.CLOSING
+            if self.state is State.OPEN:  # a peer of a half-open connection was never told of it
+                self.state = State.CLOSING
             self._stream.abort()
 
     def extra(self, name: str) -> object:
@@ -318,5 +314,3 @@ class StreamConnection(asyncio.BufferedProtocol):
         if self._deadline is None:
             loop = asyncio.get_running_loop()
             self._deadline = loop.call_later(self._engine.options.close_timeout, self._stream.abort)
-
-

@@ -40,7 +40,6 @@ class _LibraryReader:
         self._owner, self._scratch = owner, scratch
         self.protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=max_bytes, logger=_SILENCE)
 
-
     def get_buffer(self, hint: int) -> bytearray:
         return self._scratch
 

@@ -1,0 +1,50 @@
+"""`python -m mycelia.demo`: serves the demo on HOST and PORT (default 127.0.0.1:8080) until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import sys
+
+import uvloop
+
+from mycelia.demo.app import serving
+
+
+def read_port(text: str) -> int:
+    """The port that `text` names; exits with one line when it names none."""
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    sys.exit(f"PORT: expected a whole number from 0 to 65535, got {text!r}")
+
+
+async def run(host: str, port: int) -> None:
+    """Serves until SIGINT or SIGTERM; then every client is told and the port is free again."""
+    stopped = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stopped.set)
+    async with serving(host, port) as address:
+        print(
+            f"Open {address} in two tabs and let them talk to each other. Ctrl-C stops it.",
+            flush=True,
+        )
+        await stopped.wait()
+
+
+def main() -> None:
+    """Runs the demo; a place that cannot be listened on is one line and exit status 1, no traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    host, port = os.environ.get("HOST") or "127.0.0.1", read_port(os.environ.get("PORT") or "8080")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(host, port))
+    except OSError as error:
+        problem = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
+        sys.exit(f"cannot listen on {host}:{port}: {problem}. Set HOST or PORT to another one.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Checks of closing: both directions, codes and reasons, and what may not follow (RFC 6455 §5.5.1, §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from mycelia.protocol.codes import close_payload
+from mycelia.protocol.frames import Opcode
+from mycelia.testing.engines.check import EngineCheck
+from mycelia.testing.engines.stand import EngineStand, expect, read_close
+
+__all__ = ["CHECKS"]
+
+_CODES = ((1000, ""), (1001, "leaving"), (3000, "grüße"), (4000, "x" * 123), (4999, ""), (1005, ""))
+_BAD_CLOSES: dict[str, tuple[bytes, int]] = {
+    "half_a_code": (b"\x03", 1002),
+    "code_0": (b"\x00\x00", 1002),
+    "code_999": (b"\x03\xe7", 1002),
+    "code_1005": (b"\x03\xed", 1002),
+    "code_1006": (b"\x03\xee", 1002),
+    "code_2999": (b"\x0b\xb7", 1002),
+    "code_5000": (b"\x13\x88", 1002),
+    "a_reason_that_is_not_utf8": (b"\x03\xe8\xff", 1007),
+}
+
+
+def _client_closes(code: int, reason: str) -> Callable[[EngineStand], Awaitable[None]]:
+    async def check(stand: EngineStand) -> None:
+        await stand.start()
+        wire, peer = await stand.open()
+        await wire.send(Opcode.CLOSE, close_payload(code, reason))
+        expect("the code that comes back", (await read_close(wire))[0], code)
+        expect("`closed`", await peer.closed_with(), (code, reason))
+        expect("`failed`", peer.failures, [])
+
+    return check
+
+
+def _server_closes(code: int, reason: str) -> Callable[[EngineStand], Awaitable[None]]:
+    async def check(stand: EngineStand) -> None:
+        await stand.start()
+        wire, peer = await stand.open()
+        peer.transport.send(b"last", False)
+        peer.transport.close(code, reason)
+        last = await wire.receive()
+        expect("what was sent before", last and last.payload, b"last")
+        expect("calls of `closed` before the client answers", peer.closings, [])
+        closing = await wire.receive()
+        expect("the Close", closing and (closing.opcode, closing.payload), (8, close_payload(code, reason)))
+        await wire.send(Opcode.CLOSE, close_payload(code))
+        expect("frames after Close", await wire.receive(), None)
+        expect("`closed`", await peer.closed_with(), (code, ""))
+
+    return check
+
+
+def _bad_close(payload: bytes, code: int) -> Callable[[EngineStand], Awaitable[None]]:
+    async def check(stand: EngineStand) -> None:
+        await stand.start()
+        wire, peer = await stand.open()
+        await wire.send(Opcode.CLOSE, payload)
+        expect("the close code", (await read_close(wire))[0], code)
+        await wire.hang_up()
+        expect("`closed`", await peer.closed_with(), (1006, ""))
+        expect("`failed`", peer.failures, [code])
+
+    return check
+
+
+async def _unanswered(stand: EngineStand) -> None:
+    await stand.start(close_timeout=0.05)
+    wire, peer = await stand.open()
+    peer.transport.close(1000, "")
+    expect("`closed`", await peer.closed_with(), (1006, ""))
+    expect("the Close", (await read_close(wire))[0], 1000)
+
+
+async def _drops_after_its_close(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    peer.transport.close(1001, "")
+    await wire.send(Opcode.TEXT, b"late")
+    await wire.send(Opcode.PING, b"late")
+    await wire.send(Opcode.CLOSE, close_payload(1000))
+    expect("the Close, and nothing after it", await read_close(wire), (1001, ""))
+    expect("`closed`", await peer.closed_with(), (1000, ""))
+    expect("messages after close()", peer.messages, [])
+    expect("controls after close()", peer.controls, [])
+
+
+async def _drops_after_the_clients_close(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open(echo=True)
+    await wire.send(Opcode.CLOSE, close_payload(1000, "done"))
+    await wire.send(Opcode.TEXT, b"late")
+    await wire.send(Opcode.CLOSE, close_payload(4000))
+    expect("the Close, and nothing after it", (await read_close(wire))[0], 1000)
+    expect("`closed`", await peer.closed_with(), (1000, "done"))
+    expect("messages after Close", peer.messages, [])
+
+
+async def _closes_inside_a_message(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    await wire.send(Opcode.TEXT, b"begun", fin=False)
+    await wire.send(Opcode.CLOSE, close_payload(1000))
+    # RFC 6455 §5.4 allows a control frame here; `websockets` takes a Close for an unfinished message (1002).
+    code = (await read_close(wire))[0]
+    expect("the Close, 1000 or 1002", code in (1000, 1002), True)
+    await wire.hang_up()
+    expect("`closed`", await peer.closed_with(), (1000, "") if code == 1000 else (1006, ""))
+    expect("messages", peer.messages, [])
+
+
+async def _closes_while_receiving(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    peer.when_received = lambda: peer.transport.close(4000, "enough")
+    for number in range(20):
+        await wire.send(Opcode.TEXT, b"%d" % number)
+    await wire.send(Opcode.CLOSE, close_payload(4000))
+    expect("the Close", await read_close(wire), (4000, "enough"))
+    expect("`closed`", await peer.closed_with(), (4000, ""))
+    expect("messages", peer.messages, [(b"0", False)])
+
+
+async def _says_nothing_more(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    transport = peer.transport
+    transport.close(1000, "first")
+    transport.close(1001, "second")
+    transport.send(b"late", False)
+    if peer.pinging is not None:
+        peer.pinging.ping(b"late")
+    await wire.send(Opcode.CLOSE, close_payload(1000))
+    expect("the first Close, and nothing after it", await read_close(wire), (1000, "first"))
+    await peer.closed_with()
+    transport.send(b"too late", False)
+    transport.close(1000, "")
+    transport.abort()
+    if peer.pausing is not None:
+        peer.pausing.pause()
+        peer.pausing.resume()
+
+
+async def _hang_up(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    await wire.send(Opcode.TEXT, b"begun", fin=False)
+    await wire.hang_up()
+    expect("`closed`", await peer.closed_with(), (1006, ""))
+    expect("`failed`", peer.failures, [])
+
+
+async def _aborts(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    peer.transport.abort()
+    peer.transport.abort()
+    expect("calls of `closed` inside abort()", peer.closings, [])
+    expect("the end at the client", await read_close(wire), (1006, ""))
+    expect("`closed`", await peer.closed_with(), (1006, ""))
+
+
+async def _aborts_while_closing(stand: EngineStand) -> None:
+    await stand.start(close_timeout=60.0)
+    wire, peer = await stand.open()
+    peer.transport.close(1000, "")
+    expect("the Close", (await wire.receive() or wire) is not wire, True)
+    peer.transport.abort()
+    expect("`closed`", await peer.closed_with(), (1006, ""))
+
+
+CHECKS = (
+    *(EngineCheck(f"client_closes_with_{code}", _client_closes(code, reason)) for code, reason in _CODES),
+    *(EngineCheck(f"server_closes_with_{code}", _server_closes(code, reason)) for code, reason in _CODES),
+    *(EngineCheck(f"fails_a_close_with_{name}", _bad_close(*case)) for name, case in _BAD_CLOSES.items()),
+    EngineCheck("waits_for_an_answer_to_its_close_in_vain", _unanswered),
+    EngineCheck("drops_what_follows_its_close", _drops_after_its_close),
+    EngineCheck("drops_what_follows_the_clients_close", _drops_after_the_clients_close),
+    EngineCheck("closes_inside_a_message", _closes_inside_a_message),
+    EngineCheck("closes_while_it_receives", _closes_while_receiving),
+    EngineCheck("says_nothing_after_close", _says_nothing_more),
+    EngineCheck("notices_a_hang_up", _hang_up),
+    EngineCheck("aborts", _aborts),
+    EngineCheck("aborts_while_closing", _aborts_while_closing),
+)

@@ -1,0 +1,115 @@
+"""Checks of flow: a client that does not read, and a peer that does not want to."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mycelia.protocol.codes import close_payload
+from mycelia.protocol.frames import Opcode
+from mycelia.testing.engines.check import EngineCheck
+from mycelia.testing.engines.stand import EngineStand, RecordingPeer, expect, read_close, read_message
+from mycelia.testing.wire import Wire
+
+__all__ = ["CHECKS"]
+
+_CHUNK = 64 * 1024
+_MOST = 1024  # chunks; more than any pair of sockets holds
+_NO_PROGRESS = 0.2  # seconds without a sign of progress, after which a sender counts as held up
+
+
+async def _congest(stand: EngineStand) -> tuple[Wire, RecordingPeer, int]:
+    """A connection whose client reads nothing, and how many chunks were sent until it was congested."""
+    wire, peer = await stand.open()
+    sent = 0
+    while not peer.congestion and sent < _MOST:
+        peer.transport.send(b"%8d" % sent * (_CHUNK // 8), True)
+        sent += 1
+        await asyncio.sleep(0)
+    expect("`congested` while the client does not read", peer.congestion, [True])
+    expect("whether `buffered` is above the mark", peer.transport.buffered > 64 * 1024, True)
+    return wire, peer, sent
+
+
+async def _tells_congestion(stand: EngineStand) -> None:
+    await stand.start(high_water_bytes=64 * 1024)
+    wire, peer, sent = await _congest(stand)
+    for number in range(sent):
+        payload, _ = await read_message(wire)
+        expect("the order of what was sent", payload == b"%8d" % number * (_CHUNK // 8), True)
+    await peer.until(lambda: len(peer.congestion) > 1)
+    expect("`congested`", peer.congestion, [True, False])
+    peer.transport.send(b"again", False)
+    expect("a message afterwards", await read_message(wire), (b"again", False))
+
+
+async def _closes_while_congested(stand: EngineStand) -> None:
+    await stand.start(high_water_bytes=64 * 1024, close_timeout=60.0)
+    _, peer, _ = await _congest(stand)
+    peer.transport.close(4504, "too slow")
+    expect("`closed`, at once", await peer.closed_with(), (1006, ""))
+    expect("`congested` after close()", peer.congestion, [True])
+
+
+async def _client_leaves_while_congested(stand: EngineStand) -> None:
+    await stand.start(high_water_bytes=64 * 1024)
+    wire, peer, _ = await _congest(stand)
+    await wire.hang_up()
+    expect("`closed`", await peer.closed_with(), (1006, ""))
+
+
+async def _pauses(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    pausing = peer.pausing
+    if pausing is None:
+        return
+    pausing.pause()
+    pausing.pause()
+    chunks = 256
+
+    async def send_all() -> None:
+        for number in range(chunks):
+            await wire.send(Opcode.BINARY, b"%8d" % number * (_CHUNK // 8))
+
+    sending = asyncio.create_task(send_all())
+    await asyncio.wait([sending], timeout=_NO_PROGRESS)
+    expect("whether the client could send everything", sending.done(), False)
+    expect("whether the peer received everything", len(peer.messages) < chunks, True)
+    pausing.resume()
+    await sending
+    await peer.until(lambda: len(peer.messages) == chunks)
+    order = [int(payload[:8]) for payload, _ in peer.messages]
+    expect("the order after a pause", order, list(range(chunks)))
+
+
+async def _closes_while_paused(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    if peer.pausing is None:
+        return
+    peer.pausing.pause()
+    peer.transport.close(1001, "")
+    await wire.send(Opcode.CLOSE, close_payload(1001))
+    expect("the Close", await read_close(wire), (1001, ""))
+    expect("`closed`", await peer.closed_with(), (1001, ""))
+
+
+async def _stop_while_paused(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open()
+    if peer.pausing is None:
+        return
+    peer.pausing.pause()
+    await wire.send(Opcode.TEXT, b"held")
+    await stand.engine.stop()
+    expect("`closed`", peer.closings, [(1006, "")])
+
+
+CHECKS = (
+    EngineCheck("tells_of_congestion_and_its_end", _tells_congestion),
+    EngineCheck("closes_a_congested_connection_at_once", _closes_while_congested),
+    EngineCheck("notices_that_a_congested_client_left", _client_leaves_while_congested),
+    EngineCheck("pauses_and_resumes", _pauses),
+    EngineCheck("closes_a_paused_connection", _closes_while_paused),
+    EngineCheck("stops_with_a_paused_connection", _stop_while_paused),
+)
