@@ -113,10 +113,14 @@ class NoRoute(MyceliaError):
 
 
 class InvalidPath(MyceliaError):
-    """A path is not `subsystem://segment/…`, or a parameter of it has a forbidden or unconvertible value."""
+    """A path is not `subsystem://segment/…`, or a parameter of it has a forbidden or unconvertible value.
+
+    `route` is the route whose parameter it is, where one was found.
+    """
 
     code = "INVALID_PATH"
     blame = "remote"
+    route: object = None
 
     def __init__(self, path: str, problem: str) -> None:
         self.path, self.problem = path, problem

@@ -17,9 +17,16 @@ from websockets.exceptions import ConnectionClosedError
 __all__ = ["Browser", "Tab", "browsing"]
 
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --remote-debugging-port=0"
-).split()
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+)
 PATIENCE = 10.0  # seconds after which what did not happen counts as never happening
 # Whatever a page shows changes its document, so nothing has to be asked for again and again.
 WAIT = """new Promise((done) => {

@@ -23,7 +23,7 @@ const happenings = {
   "chat.joined"({ name, formerly }) {
     if (name === formerly) return;
     removePerson(formerly);
-    if (formerly === me) me = $("name").value = name;
+    if (formerly === me) beCalled(name);
     addPerson(name);
     note(formerly === null ? `${name} joined` : `${formerly} is now ${name}`);
   },
@@ -42,7 +42,7 @@ const happenings = {
 async function join() {
   try {
     const { name, people: here } = await link.request("chat://join", { name: wanted }, PATIENCE_MS);
-    me = $("name").value = name;
+    beCalled(name);
     sessionStorage.setItem("name", wanted);
     $("people").replaceChildren();
     people.clear();
@@ -52,6 +52,11 @@ async function join() {
     wanted = me || wanted;
     note(error.message, true);
   }
+}
+
+function beCalled(name) {
+  me = name;
+  if (document.activeElement !== $("name")) $("name").value = name; // somebody may be typing there
 }
 
 function addPerson(name) {
@@ -145,7 +150,7 @@ let ticking;
 function countDown(until) {
   clearTimeout(ticking);
   const left = until - performance.now();
-  $("countdown").textContent = left > 0 ? `trying again in ${Math.ceil(left / 1000)} s` : "";
+  $("countdown").textContent = left > 0 ? `retry in ${Math.ceil(left / 1000)} s` : "";
   if (left > 0) ticking = setTimeout(countDown, 250, until);
 }
 
@@ -173,7 +178,7 @@ function milliseconds(since) {
 
 const request = (path, body) => JSON.stringify({ path, body, correlationId: "by-hand" }, null, 2);
 const EXAMPLES = {
-  "Echo a body": request("demo://echo", { hello: ["world", 1, true, null] }),
+  "Echo a body": request("demo://echo", { hello: "world" }),
   "Add two numbers": request("demo://add", { a: 2, b: 40 }),
   "Add what is no number": request("demo://add", { a: 2, b: "forty" }),
   "Ask for the time": request("demo://clock"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from mycelia.errors import RouteError
+from mycelia.errors import InvalidPath, RouteError
 from mycelia.kernel.caller import Caller
 from mycelia.kernel.path import Pattern, bind
 
@@ -171,7 +171,13 @@ class Router:
             return None
         taken: list[str] = []
         route = _find(root, tail.split("/"), 0, taken)
-        return None if route is None else (route, bind(route.pattern, path, taken))
+        if route is None:
+            return None
+        try:
+            return route, bind(route.pattern, path, taken)
+        except InvalidPath as fault:
+            fault.route = route
+            raise
 
     def _place(self, pattern: Pattern, route: Route | None) -> None:
         if pattern.literal:

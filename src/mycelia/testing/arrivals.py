@@ -25,9 +25,7 @@ class NothingArrived(MyceliaError, TimeoutError):
         shown = [_describe(message) for message in arrived[:_SHOWN]]
         if len(arrived) > _SHOWN:
             shown.append(f"and {len(arrived) - _SHOWN} more")
-        super().__init__(
-            f"expected {what} within {seconds:g} s; not received yet: {', '.join(shown) or 'nothing'}"
-        )
+        super().__init__(f"expected {what} within {seconds:g} s; not received yet: {', '.join(shown) or 'nothing'}")
 
 
 class ConnectionEnded(MyceliaError, ConnectionError):

@@ -51,9 +51,7 @@ class MockWebSocketClient:
     At most `backlog` messages wait to be received; beyond that the client stops reading, as a slow one does.
     """
 
-    def __init__(
-        self, server: Target | None = None, *, timeout: float = TIMEOUT, backlog: int = BACKLOG
-    ) -> None:
+    def __init__(self, server: Target | None = None, *, timeout: float = TIMEOUT, backlog: int = BACKLOG) -> None:
         self.timeout = timeout
         self.subprotocol: str | None = None
         self.close_code: int | None = None
@@ -191,9 +189,7 @@ class MockWebSocketClient:
 
     async def send_raw(self, data: str | bytes) -> None:
         """Sends text or bytes as they are, right or wrong; what comes back is for `receive`."""
-        await self._connected().send(
-            data.encode() if isinstance(data, str) else data, isinstance(data, bytes)
-        )
+        await self._put(data if isinstance(data, bytes) else data.encode(), isinstance(data, bytes))
 
     # -- from the server -----------------------------------------------------------------------------
 

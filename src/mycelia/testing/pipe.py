@@ -119,17 +119,13 @@ class SocketPipe:
         self._connection.transport.abort()
 
 
-async def open_memory(
-    engine: MemoryEngine, url: str, headers: Mapping[str, str], subprotocols: Sequence[str]
-) -> Pipe:
+async def open_memory(engine: MemoryEngine, url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> Pipe:
     """A connection to an engine of this process. HandshakeRefused, ConnectionRefusedError."""
     socket, opened = await engine.open(url, headers, subprotocols)
     return MemoryPipe(socket, opened.subprotocol)
 
 
-async def open_socket(
-    url: str, headers: Mapping[str, str], subprotocols: Sequence[str], timeout: float
-) -> Pipe:
+async def open_socket(url: str, headers: Mapping[str, str], subprotocols: Sequence[str], timeout: float) -> Pipe:
     """A connection over TCP. HandshakeRefused, and whatever OSError the network has."""
     try:
         connection = await connect_websocket(

@@ -63,13 +63,11 @@ class Broadcaster:
                 connection.write(packet)
                 written += 1
                 continue
+            before = connection.dropped
             verdict = connection.push(packet, overflow, key)
-            if verdict is None:
-                written += 1
-            elif verdict is Verdict.QUEUED:
-                queued += 1
-            else:
-                dropped += 1
+            dropped += connection.dropped - before  # of this packet, or of older ones that made room for it
+            written += verdict is None
+            queued += verdict is Verdict.QUEUED
         return BroadcastResult(written, queued, dropped)
 
     def select(self, chosen: Filter) -> list[WebSocketConnection]:

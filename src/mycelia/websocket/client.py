@@ -26,9 +26,7 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(
-        cls, request: Handshake, engine: str, subprotocol: str | None, keep: tuple[str, ...]
-    ) -> ClientInfo:
+    def of(cls, request: Handshake, engine: str, subprotocol: str | None, keep: tuple[str, ...]) -> ClientInfo:
         """What is kept of `request`."""
         headers = request.headers
         found = ((name, headers.get(name)) for name in keep if name not in _SECRET)

@@ -175,11 +175,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, str) or not value:
             raise ConfigError(key, f"expected a text, got {value!r}")
     elif hint == tuple[str, ...]:
-        if (
-            isinstance(value, str)
-            or not isinstance(value, Sequence)
-            or not all(isinstance(v, str) for v in value)
-        ):
+        if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
             raise ConfigError(key, f"expected a list of texts, got {value!r}")
         value = tuple(value)
     elif "Callable" in str(hint) and not callable(value) and not (value is None and "None" in str(hint)):

@@ -6,6 +6,7 @@ worker and the table of its own requests are made when first needed, since most 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mycelia.errors import ConnectionNotFound
 from mycelia.kernel.caller import Caller, Options
-from mycelia.protocol.codes import Close, close_payload
+from mycelia.protocol.codes import Close, may_send
 from mycelia.protocol.envelope import Request, Response
 from mycelia.websocket.asking import Asking
 from mycelia.websocket.engines.base import CanPause, CanPing, Control, Transport
@@ -52,8 +53,8 @@ class WebSocketConnection:
 
     __slots__ = (
         "__weakref__", "_asking", "_close", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_runtime",
-        "_transport", "accepted", "active_at", "client", "dialect", "id", "options", "paused", "phase", "ping_sent",
-        "plain", "received", "rtt", "wheel_slot", "worker", "write",
+        "_transport", "accepted", "active_at", "beat_at", "client", "dialect", "dropped", "id", "options",
+        "paused", "phase", "ping_sent", "plain", "received", "rtt", "wheel_slot", "worker", "write",
     )  # fmt: skip
 
     def __init__(self, connection_id: str, runtime: Runtime, dialect: Dialect, client: ClientInfo) -> None:
@@ -64,6 +65,8 @@ class WebSocketConnection:
         self.rtt: float | None = None
         self.wheel_slot = -1
         self.paused = False
+        self.dropped = 0  # packets that it should have had and did not get
+        self.beat_at = 0.0  # when the heartbeat last pinged; the heartbeat's own
         self._runtime = runtime
         self.dialect = dialect
         self._opened_at = self.active_at = time()
@@ -72,9 +75,7 @@ class WebSocketConnection:
         self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
         self._full = False
         self._metadata: dict[str, Any] | None = None
-        self.options = Options(
-            caller=Caller("client", connection_id), connection=self, connection_id=connection_id
-        )
+        self.options = Options(caller=Caller("client", connection_id), connection=self, connection_id=connection_id)
         self.worker: Worker | None = None
         self._outbox: Outbox | None = None
         self._early: list[tuple[bytes, bool]] | None = None
@@ -147,23 +148,24 @@ class WebSocketConnection:
 
         Raises ValueError for a code that may not be sent (RFC 6455 §7.4); the connection then stays as it is.
         """
-        close_payload(code, reason)
+        if not may_send(code):
+            raise ValueError(f"expected a close code that may be sent (1000, 3000 to 4999, …), got {code}")
         if self.phase in (Phase.PENDING, Phase.OPEN):
             self._close = (code, reason)
+            if self.phase is Phase.PENDING:
+                self._outbox = self._early = None  # nothing but the Close goes out
             self._flush()
-            self.phase = Phase.CLOSING
-            self.received = self._hold
-            self.plain = False
+            self._end()
             if self._outbox and self._transport is not None:
                 self._transport.abort()  # its Close would stand behind all that it does not read
             elif self._transport is not None:
                 self._transport.close(code, reason)
-            self._runtime.connections.hide(self)
 
     def ping(self) -> None:
         """Sends a ping where the engine can; `rtt` is set when the answer comes (RFC 6455 §5.5.2)."""
         if isinstance(self._transport, CanPing) and self.phase in (Phase.PENDING, Phase.OPEN):
-            self.ping_sent = (monotonic(), self.active_at)
+            if self.ping_sent is None:
+                self.ping_sent = (monotonic(), self.active_at)
             self._transport.ping(b"")
 
     def __repr__(self) -> str:
@@ -190,7 +192,11 @@ class WebSocketConnection:
         elif self.phase is Phase.OPEN:
             self._drain()
 
+    def leaving(self) -> None:
+        self._end()
+
     def failed(self, code: int, reason: str) -> None:
+        self._end()
         self._runtime.lifecycle.failed(self, code, reason)
 
     def closed(self, code: int, reason: str) -> None:
@@ -203,6 +209,14 @@ class WebSocketConnection:
     def close_asked(self) -> tuple[int, str] | None:
         """The code and reason that this side closed with; None when it did not."""
         return self._close
+
+    @property
+    def deadline(self) -> float:
+        """By when it must be accepted, in the loop's time; counted from the TCP accept where that is known."""
+        given = None if self._transport is None else self._transport.extra("deadline")
+        if isinstance(given, float):
+            return given
+        return asyncio.get_running_loop().time() + self._runtime.config.connection.connection_timeout
 
     def accept(self, greeting: bytes) -> None:
         """`connect` has accepted: the greeting goes out, then what was held, then in what was held."""
@@ -219,14 +233,13 @@ class WebSocketConnection:
             self.received(payload, binary)
         self.resume()
 
-    def push(
-        self, packet: bytes, policy: Overflow = Overflow.NEVER, key: str | None = None
-    ) -> Verdict | None:
+    def push(self, packet: bytes, policy: Overflow = Overflow.NEVER, key: str | None = None) -> Verdict | None:
         """Writes a packet now, or queues it; None when it was written."""
         if self.plain:
             self.write(packet)
             return None
         if self.phase not in (Phase.PENDING, Phase.OPEN):
+            self.dropped += 1
             return Verdict.DROPPED
         worker = self.worker
         if worker is not None and worker.cork:
@@ -234,7 +247,9 @@ class WebSocketConnection:
             return self.push(packet, policy, key)
         if self._outbox is None:
             self._outbox = Outbox(self._runtime.config.connection.outbox_bytes)
+        before = self._outbox.dropped
         verdict = self._outbox.put(packet, policy, key)
+        self.dropped += self._outbox.dropped - before + (verdict is Verdict.DISCONNECT)
         if verdict is Verdict.DISCONNECT:
             self._runtime.lifecycle.failed(self, int(Close.SLOW_CONSUMER), "the client reads too slowly")
             self.close(Close.SLOW_CONSUMER, "slow consumer")
@@ -278,6 +293,13 @@ class WebSocketConnection:
 
     # -- inside --------------------------------------------------------------------------------------
 
+    def _end(self) -> None:
+        """From now on nothing is sent, and what comes is dropped."""
+        self.phase = Phase.CLOSING
+        self.received = self._hold
+        self.plain = False
+        self._runtime.connections.hide(self)
+
     def _hold(self, payload: bytes, binary: bool) -> None:
         """What a message does while `connect` has not been answered; when closing it is dropped."""
         if self.phase is not Phase.PENDING:
@@ -286,10 +308,7 @@ class WebSocketConnection:
             self._early = []
         self._early.append((payload, binary))
         limits = self._runtime.config.connection
-        if (
-            len(self._early) >= limits.backlog_requests
-            or sum(len(p) for p, _ in self._early) >= limits.backlog_bytes
-        ):
+        if len(self._early) >= limits.backlog_requests or sum(len(p) for p, _ in self._early) >= limits.backlog_bytes:
             if isinstance(self._transport, CanPause):
                 self.pause()
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from mycelia.errors import ConfigError
@@ -17,13 +18,14 @@ class Connections:
     against `max_connections`.
     """
 
-    __slots__ = ("_all", "_open", "_reserved", "limit")
+    __slots__ = ("_all", "_open", "_reserved", "emptied", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._all: dict[str, WebSocketConnection] = {}
         self._open: dict[str, WebSocketConnection] = {}
         self._reserved: set[WebSocketConnection] = set()
+        self.emptied = asyncio.Event()  # set when the last transport goes; cleared by whoever waits
 
     @property
     def full(self) -> bool:
@@ -49,6 +51,8 @@ class Connections:
         """Its transport is gone: its place is free, and it can still be read by id."""
         self.hide(connection)
         self._reserved.discard(connection)
+        if not self._reserved:
+            self.emptied.set()
 
     def forget(self, connection: WebSocketConnection) -> None:
         """Its `disconnect` has run."""

@@ -13,7 +13,7 @@ from itertools import count
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from mycelia.errors import InvalidMessage, Overloaded
+from mycelia.errors import InvalidMessage, Overloaded, RequestTimeout
 from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.message import new_trace_id, valid_trace_id
 from mycelia.kernel.router import NO_PARAMS, Route
@@ -25,12 +25,13 @@ from mycelia.protocol.envelope import (
     Request,
     Response,
     ResponseMetadata,
+    from_mapping,
 )
 from mycelia.websocket.faults import apology, failure, fault_of, outcome_response, plain_fault
-from mycelia.websocket.inbound import ClientMessage
+from mycelia.websocket.inbound import ClientMessage, silent, timeout_of
 from mycelia.websocket.resolver import Resolver
 from mycelia.websocket.transform import Transforms
-from mycelia.websocket.worker import CORK_BYTES, SLICE, Work, Worker
+from mycelia.websocket.worker import CORK_BYTES, SLICE, Raw, Work, Worker
 
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
@@ -62,23 +63,27 @@ class Dispatch:
         """
         connection.active_at = time()
         codec = connection.dialect.codec
-        work: Work = payload
         if binary is not codec.binary:
             kind = "a binary" if codec.binary else "a text"
-            self._fail(
-                connection, ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec")
-            )
+            self._fail(connection, ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec"))
             return
-        if self._transforms.incoming is None:
-            try:
+        work: Work
+        try:
+            if self._transforms.incoming is None:
                 envelope = codec.decode(payload)
-            except ProtocolFault as fault:
-                self._fail(connection, fault)
-                return
-            if type(envelope) is Response:
-                self._answered(connection, envelope)
-                return
-            work = envelope  # type: ignore[assignment]  # mypy does not narrow a union by `type(x) is`
+                if type(envelope) is Response:
+                    self._answered(connection, envelope)
+                    return
+                work = envelope  # type: ignore[assignment]  # mypy does not narrow a union by `type(x) is`
+            else:
+                work = Raw(codec.decode_value(payload))
+                if isinstance(work.value, dict) and "success" in work.value:
+                    # A response does not wait behind the handler that awaits it.
+                    self.runtime.own(self._answer_quietly(connection, work), name="mycelia-response")
+                    return
+        except ProtocolFault as fault:
+            self._fail(connection, fault)
+            return
         worker = connection.worker
         if worker is None:
             worker = connection.worker = Worker(connection, self)
@@ -96,12 +101,23 @@ class Dispatch:
     def refuse(self, connection: WebSocketConnection, work: Work) -> None:
         """Answers a request that found the backlog full."""
         self.refused += 1
-        if not isinstance(work, Event):
-            correlation_id = work.correlation_id if isinstance(work, Request) else None
-            busy = failure(
-                plain_fault(Code.OVERLOADED, retryable=True), correlation_id, self._next_trace_id()
-            )
+        if isinstance(work, Raw):
+            try:
+                envelope = from_mapping(work.value)
+            except ProtocolFault as fault:
+                self._fail(connection, fault)
+                return
+            assert not isinstance(envelope, Response)
+            work = envelope
+        if isinstance(work, Request) and not silent(work.metadata):
+            overloaded = plain_fault(Code.OVERLOADED, retryable=True)
+            busy = failure(overloaded, work.correlation_id, self._next_trace_id())
             connection.push(self._pack(connection, busy))
+
+    async def _answer_quietly(self, connection: WebSocketConnection, raw: Raw) -> None:
+        packet = await self.answer(connection, raw)
+        if packet is not None:
+            connection.push(packet)
 
     def _fail(self, connection: WebSocketConnection, fault: ProtocolFault) -> None:
         answer = Fault(fault.code, fault.message, fault.details)
@@ -125,7 +141,7 @@ class Dispatch:
         resolver = self.resolver
         task = asyncio.current_task()
         assert task is not None
-        while not worker.leaving:
+        while backlog or not worker.retiring:
             until = monotonic() + SLICE
             while backlog:
                 work, size = backlog.popleft()
@@ -153,30 +169,24 @@ class Dispatch:
                             value = await value
                         route.handled += 1
                         correlation_id = work.correlation_id
-                        if (
-                            type(value) is dict
-                            and len(value) == 2
-                            and value.get("success") is True
-                            and "data" in value
-                        ):
+                        if type(value) is dict and len(value) == 2 and value.get("success") is True and "data" in value:
                             metadata = ResponseMetadata(trace_id, int(time() * 1000))
                             response = Response(True, value["data"], correlation_id, None, metadata)
                         else:
                             response = outcome_response(value, correlation_id, trace_id)
                         packet = dialect.pack(response)
                     except asyncio.CancelledError:
-                        packet = self._cancelled(worker, connection, work, trace_id)
+                        if self._leaving(connection):
+                            raise
+                        packet = dialect.pack(self._cancelled(work, trace_id))
                     except Exception as error:
-                        packet = self._pack(
-                            connection, self._failed(error, route, connection, work, trace_id)
-                        )
+                        packet = self._pack(connection, self._failed(error, route, connection, work, trace_id))
                 else:
                     packet = await self.answer(connection, work)
                 if worker.leaving:
                     return
                 if task.cancelling():
-                    while task.uncancel():
-                        pass
+                    await self._uncancel(task, worker)
                 if packet is not None:
                     if not cork:
                         connection.plain = False  # what others write must push this out first
@@ -190,17 +200,20 @@ class Dispatch:
                     until = monotonic() + SLICE
             if cork:
                 worker.flush()
+            # A sleeping worker holds nothing of the last request, which may have been large.
+            work = packet = value = message = response = None  # type: ignore[assignment]
+            CURRENT.set(None)
             worker.asleep = asleep = loop.create_future()
             await asleep
+        if connection.worker is worker:
+            connection.worker = None
 
-    async def answer(
-        self, connection: WebSocketConnection, work: Work, *, beside: bool = False
-    ) -> bytes | None:
+    async def answer(self, connection: WebSocketConnection, work: Work, *, beside: bool = False) -> bytes | None:
         """Runs any request, event or untransformed message; None when nothing is to be sent."""
         trace_id = self._next_trace_id()
-        if isinstance(work, bytes):
+        if isinstance(work, Raw):
             try:
-                envelope = await self._transforms.read(work, connection.dialect, connection.id)
+                envelope = await self._transforms.read(work.value, connection.id)
             except ProtocolFault as fault:
                 self._fail(connection, fault)
                 return None
@@ -221,22 +234,22 @@ class Dispatch:
                 if connection.worker is None or not connection.worker.overlap(work):
                     raise Overloaded("concurrent requests of one connection", self.limits.concurrent_requests)
                 return None
-            value = await self._run(route, message, params, _timeout(metadata.get("timeoutMs")))
+            value = await self._run(route, message, params, timeout_of(metadata))
             route.handled += 1
             response = outcome_response(value, work.correlation_id, trace_id)
         except asyncio.CancelledError:
-            return self._cancelled(connection.worker, connection, work, trace_id)
+            if self._leaving(connection):
+                raise
+            response = self._cancelled(work, trace_id)
         except Exception as error:
             response = self._failed(error, route, connection, work, trace_id)
-        if metadata.get("noReply") is True:
+        if silent(metadata):
             return None
         if self._transforms.outgoing is not None:
             return await self._transforms.pack(response, connection.dialect, connection.id, trace_id)
         return self._pack(connection, response)
 
-    async def _run(
-        self, route: Route, message: ClientMessage, params: Mapping[str, str], timeout: float | None
-    ) -> Any:
+    async def _run(self, route: Route, message: ClientMessage, params: Mapping[str, str], timeout: float | None) -> Any:
         """Runs a handler under the request's deadline; an isolated one in a task and context of its own."""
         options = message.connection.options
 
@@ -245,11 +258,16 @@ class Dispatch:
             value = route.call(message, params, options)
             return await value if isawaitable(value) else value
 
-        async with asyncio.timeout(timeout):
-            if not route.isolated:
-                return await run()
-            task = self.runtime.own(run(), name=f"mycelia-isolated-{message.connection.id}")
-            return await task
+        deadline = asyncio.timeout(timeout)
+        try:
+            async with deadline:
+                if not route.isolated:
+                    return await run()
+                return await self.runtime.own(run(), name=f"mycelia-isolated-{message.connection.id}")
+        except TimeoutError:
+            if deadline.expired() and timeout is not None:
+                raise RequestTimeout(route.path, timeout) from None
+            raise
 
     async def _handle_event(self, connection: WebSocketConnection, event: Event, trace_id: str) -> None:
         route: Route | None = None
@@ -272,16 +290,29 @@ class Dispatch:
     ) -> Response:
         return failure(fault_of(error, route, connection.id, trace_id), work.correlation_id, trace_id)
 
-    def _cancelled(
-        self, worker: Worker | None, connection: WebSocketConnection, work: Request, trace_id: str
-    ) -> bytes:
-        """A handler ended in a cancellation: ours, which goes on, or one of its own making, which it answers for."""
-        if worker is None or worker.leaving or not connection.is_open or self.runtime.draining:
-            raise  # inside the caller's except clause
+    async def _uncancel(self, task: asyncio.Task[Any], worker: Worker) -> None:
+        """A handler left a cancellation of the task behind; it must not reach the next handler.
+
+        Before Python 3.13 `uncancel` leaves it pending, so a suspension is made for it to come out at.
+        """
+        while task.uncancel():
+            pass
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if worker.leaving:
+                raise
+
+    def _leaving(self, connection: WebSocketConnection) -> bool:
+        """Whether a handler's cancellation is ours: its client is gone, or the server stops."""
+        return not connection.is_open or self.runtime.draining
+
+    def _cancelled(self, work: Request, trace_id: str) -> Response:
+        """A handler ended in a cancellation of its own making, and its successors go on."""
         task = asyncio.current_task()
         while task is not None and task.uncancel():
             pass
-        return self._pack(connection, failure(plain_fault(Code.CANCELLED), work.correlation_id, trace_id))
+        return failure(plain_fault(Code.CANCELLED), work.correlation_id, trace_id)
 
     def _pack(self, connection: WebSocketConnection, response: Response) -> bytes:
         """The packet of a response; of an apology when the handler's data cannot be encoded."""
@@ -290,10 +321,3 @@ class Dispatch:
         except InvalidMessage as error:
             fault = apology("a reply cannot be encoded", connection.id, error)
             return connection.dialect.pack(failure(fault, response.correlation_id, self._next_trace_id()))
-
-
-def _timeout(given: Any) -> float | None:
-    """Seconds of a request's `timeoutMs`; None when it has none that makes sense."""
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= 86_400_000:
-        return None
-    return given / 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 from collections.abc import Callable, Iterable
@@ -87,7 +88,7 @@ class WebSocketFacet(Facet):
             for connection in runtime.connections.living():
                 connection.close(Close.GOING_AWAY, "the server is stopping")
             limit = self.config.connection.close_timeout
-            await self._emptied(limit)
+            await self._emptied(limit + 0.5)
             for _, engine in self._engines:
                 await engine.stop()
             await runtime.close(limit)
@@ -235,11 +236,13 @@ class WebSocketFacet(Facet):
         )
 
     async def _emptied(self, seconds: float) -> None:
-        """Waits until no connection has a transport."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds + 0.5
-        while self._runtime.connections.living() and loop.time() < until:
-            await asyncio.sleep(0.005)
+        """Waits until no connection has a transport, and no longer than `seconds`."""
+        connections = self._runtime.connections
+        connections.emptied.clear()
+        if connections.living():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await connections.emptied.wait()
 
     def _log_exposed(self) -> None:
         """Start-up says which paths clients can call."""

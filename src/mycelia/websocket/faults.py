@@ -11,7 +11,7 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
-from mycelia.errors import HandlerError, InvalidPath, MyceliaError
+from mycelia.errors import HandlerError, InvalidPath, MyceliaError, RequestTimeout
 from mycelia.kernel.outcome import read
 from mycelia.kernel.router import Route
 from mycelia.protocol.codes import Code
@@ -66,7 +66,7 @@ def fault_of(error: Exception, route: Route | None, connection_id: str, trace_id
     """The fault of an exception, raised before a route was found (None) or by its handler."""
     if route is not None:
         route.failed += 1
-    if isinstance(error, TimeoutError):
+    if isinstance(error, RequestTimeout) and route is not None and error.what == route.path:
         return plain_fault(Code.TIMEOUT, retryable=True)
     if isinstance(error, MyceliaError):
         if route is None or error.code in _SPEAKING:
@@ -82,7 +82,5 @@ def fault_of(error: Exception, route: Route | None, connection_id: str, trace_id
 def apology(what: str, connection_id: str, error: BaseException, *, trace_id: str = "-") -> Fault:
     """Logs what the client must not see and returns the HANDLER_ERROR that stands for it."""
     error_id = uuid4().hex
-    logger.error(
-        "%s (error %s, connection %s, trace %s)", what, error_id, connection_id, trace_id, exc_info=error
-    )
+    logger.error("%s (error %s, connection %s, trace %s)", what, error_id, connection_id, trace_id, exc_info=error)
     return Fault(Code.HANDLER_ERROR, TEXTS[Code.HANDLER_ERROR], {"errorId": error_id})

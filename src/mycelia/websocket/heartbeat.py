@@ -6,7 +6,7 @@ loop was blocked nobody is judged either: what they sent meanwhile has not been 
 
 from __future__ import annotations
 
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from mycelia.protocol.codes import Close
@@ -32,6 +32,7 @@ class Heartbeat:
 
     def begin(self, connection: WebSocketConnection) -> None:
         """From now on the connection is looked after."""
+        connection.beat_at = monotonic()
         self.wheel.put(connection, self._interval or _QUIET)
 
     def end(self, connection: WebSocketConnection) -> None:
@@ -47,13 +48,19 @@ class Heartbeat:
             worker.retire()
         if not self._interval:
             return _QUIET
+        clock = monotonic()
+        since = clock - connection.beat_at
         sent = connection.ping_sent
+        if sent is not None and sent[1] != connection.active_at:
+            sent = connection.ping_sent = None  # a message came: it is alive
         if sent is None:
+            if since < self._interval - TICK:
+                return max(self._interval - since, TICK)
+            connection.beat_at = clock
             connection.ping()
             return self._timeout if connection.ping_sent is not None else self._interval
-        if sent[1] != connection.active_at:
-            connection.ping_sent = None
-            return self._interval
+        if clock - sent[0] < self._timeout:
+            return self._timeout - (clock - sent[0])
         if connection.paused or self.wheel.late:
             return TICK
         self._runtime.lifecycle.failed(connection, Close.HEARTBEAT_LOST, "no answer to a ping")

@@ -13,7 +13,7 @@ from mycelia.protocol.envelope import Event, Request
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
 
-__all__ = ["ClientMessage"]
+__all__ = ["ClientMessage", "silent", "timeout_of"]
 
 _OURS = frozenset({"traceId", "timeoutMs", "noReply", "idempotencyKey"})
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -58,3 +58,16 @@ class ClientMessage(Message):
             untrusted=untrusted,
             extra={"idempotency_key": key} if isinstance(key, str) else _EMPTY,
         )
+
+
+def silent(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether a request's `noReply` asks for no answer."""
+    return metadata is not None and metadata.get("noReply") is True
+
+
+def timeout_of(metadata: Mapping[str, Any]) -> float | None:
+    """Seconds of a request's `timeoutMs`; None when it has none that makes sense."""
+    given = metadata.get("timeoutMs")
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= 86_400_000:
+        return None
+    return given / 1000

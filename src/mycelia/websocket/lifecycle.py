@@ -74,7 +74,8 @@ class Lifecycle:
 
     def failed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
         """The connection is about to be closed for a fault: network, protocol or time."""
-        self._faults.setdefault(connection, (int(code), reason))
+        if connection.phase is not Phase.CLOSED:
+            self._faults.setdefault(connection, (int(code), reason))
 
     def closed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
         """The transport is gone. Called once per connection that was opened."""
@@ -84,11 +85,11 @@ class Lifecycle:
         worker, connecting = connection.worker, self._connecting.pop(connection, None)
         if connecting is not None:
             connecting.cancel()
+        if code == Close.ABNORMAL and connection.close_asked is None:
+            self.failed(connection, code, "the connection was lost without a Close")
         connection.gone()
         if worker is not None:
             worker.leave()
-        if code == Close.ABNORMAL and connection.close_asked is None:
-            self.failed(connection, code, "the connection was lost without a Close")
         fault = self._faults.pop(connection, None)
         owed = connection in self._told
         self._told.discard(connection)
@@ -99,12 +100,10 @@ class Lifecycle:
             runtime.connections.forget(connection)
             connection.worker = None
             return
-        tasks = [
-            task for task in (connecting, worker.task if worker is not None else None) if task is not None
-        ]
-        runtime.own(
-            self._farewell(connection, code, reason, fault, tasks), name=f"mycelia-disconnect-{connection.id}"
-        )
+        tasks = [connecting] if connecting is not None else []
+        if worker is not None:
+            tasks += worker.tasks
+        runtime.own(self._farewell(connection, code, reason, fault, tasks), name=f"mycelia-disconnect-{connection.id}")
 
     # -- handlers ----------------------------------------------------------------------------------------
 
@@ -118,8 +117,9 @@ class Lifecycle:
     async def _connect(self, connection: WebSocketConnection, request: Handshake) -> None:
         body = public_view(request)
         refusal: tuple[Close, str] | None = None
+        deadline = asyncio.timeout_at(connection.deadline)
         try:
-            async with asyncio.timeout(self._runtime.config.connection.connection_timeout):
+            async with deadline:
                 for route in self._routes("connect"):
                     outcome = read(await self._call(route, connection, body))
                     if not outcome.success:
@@ -127,15 +127,16 @@ class Lifecycle:
                         refusal = _refused(code)
                         break
         except (Unauthorized, Forbidden, HandlerError) as error:
-            if isinstance(error, HandlerError) and error.__cause__ is not None:
-                refusal = self._broken(connection, error)
-            else:
+            if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
                 refusal = _refused(error.code)
-        except TimeoutError:
-            refusal = Close.AUTHENTICATION_TIMEOUT, "connect took too long"
-            self.failed(connection, *refusal)
+            else:
+                refusal = self._broken(connection, error)
         except Exception as error:
-            refusal = self._broken(connection, error)
+            if isinstance(error, TimeoutError) and deadline.expired():
+                refusal = Close.AUTHENTICATION_TIMEOUT, "connect took too long"
+                self.failed(connection, *refusal)
+            else:
+                refusal = self._broken(connection, error)
         self._connecting.pop(connection, None)
         if connection.phase is not Phase.PENDING:
             return
@@ -190,9 +191,7 @@ class Lifecycle:
             self._runtime.connections.forget(connection)
             connection.worker = None
 
-    async def _tell(
-        self, event: ConnectionEvent, connection: WebSocketConnection, body: dict[str, Any]
-    ) -> None:
+    async def _tell(self, event: ConnectionEvent, connection: WebSocketConnection, body: dict[str, Any]) -> None:
         for route in self._routes(event):
             try:
                 await self._call(route, connection, body)

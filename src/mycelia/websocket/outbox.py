@@ -16,9 +16,7 @@ __all__ = ["Outbox", "Overflow", "Verdict"]
 class Overflow(StrEnum):
     """What happens to a packet that finds the outbox full."""
 
-    DISCONNECT = (
-        "disconnect"  # the peer is too slow for what it asked for: 4504, it comes back and catches up
-    )
+    DISCONNECT = "disconnect"  # the peer is too slow for what it asked for: 4504, it comes back and catches up
     DROP_OLDEST = "drop_oldest"
     DROP_NEWEST = "drop_newest"
     LATEST = "latest"  # of the packets with one key only the newest is kept; then as drop_oldest

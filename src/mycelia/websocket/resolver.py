@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mycelia.errors import MyceliaError, NoRoute, NoSuchSubsystem
+from mycelia.errors import InvalidPath, MyceliaError, NoRoute, NoSuchSubsystem
 from mycelia.kernel.path import fill
 from mycelia.kernel.router import Route, Router
 from mycelia.protocol.envelope import Event, Request, to_mapping
@@ -54,6 +54,11 @@ class Resolver:
                 found = self._system.resolve(path)
             except (NoRoute, NoSuchSubsystem):
                 found = None
+            except InvalidPath as fault:
+                # Only an exposed route may say what is wrong with its parameter.
+                if not (isinstance(fault.route, Route) and (fault.route.expose or self.exposes(path))):
+                    raise NoRoute(path) from None
+                raise
             else:
                 if not (found[0].expose or self.exposes(path)):
                     found = None

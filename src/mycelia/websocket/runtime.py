@@ -67,11 +67,7 @@ class Runtime:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if (
-            not task.cancelled()
-            and (error := task.exception()) is not None
-            and "isolated" not in task.get_name()
-        ):
+        if not task.cancelled() and (error := task.exception()) is not None and "isolated" not in task.get_name():
             logger.error("task %s failed", task.get_name(), exc_info=error)
 
     async def close(self, seconds: float) -> None:
@@ -85,9 +81,7 @@ class Runtime:
                     task.cancel()
             await asyncio.wait(tasks, timeout=seconds)
         if self._tasks:
-            logger.warning(
-                "%d tasks do not end: %s", len(self._tasks), [task.get_name() for task in self._tasks]
-            )
+            logger.warning("%d tasks do not end: %s", len(self._tasks), [task.get_name() for task in self._tasks])
 
     def dialects(self) -> Iterable[Dialect]:
         """Every dialect that a connection has used."""

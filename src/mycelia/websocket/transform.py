@@ -24,10 +24,9 @@ class Transforms:
         self.incoming: Callable[[Any], Any] | None = routing.transform_incoming
         self.outgoing: Callable[[Any], Any] | None = routing.transform_outgoing
 
-    async def read(self, payload: bytes, dialect: Dialect, connection_id: str) -> Envelope:
-        """The envelope that `transform_incoming` makes of a message. Raises ProtocolFault."""
+    async def read(self, value: object, connection_id: str) -> Envelope:
+        """The envelope that `transform_incoming` makes of a decoded message. Raises ProtocolFault."""
         assert self.incoming is not None
-        value = dialect.codec.decode_value(payload)
         try:
             value = self.incoming(value)
             if inspect.isawaitable(value):

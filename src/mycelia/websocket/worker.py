@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from mycelia.protocol.envelope import Event, Request
 
@@ -19,13 +21,20 @@ if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
     from mycelia.websocket.dispatch import Dispatch
 
-__all__ = ["CORK_BYTES", "SLICE", "Work", "Worker"]
+__all__ = ["CORK_BYTES", "SLICE", "Raw", "Work", "Worker"]
 
 SLICE = 0.002  # seconds of handlers before others get their turn
 CORK_BYTES = 64 * 1024
 
-Work = Request | Event | bytes
-"""A decoded request, an event for the default path, or an undecoded payload (where transforms are set)."""
+
+class Raw(Struct):
+    """A decoded message that the application's transform has not seen yet."""
+
+    value: object
+
+
+Work = Request | Event | Raw
+"""What waits in a backlog: a request, an event for the default path, or what is to be transformed first."""
 
 
 class Worker:
@@ -46,6 +55,7 @@ class Worker:
         "loop",
         "most",
         "most_bytes",
+        "retiring",
         "task",
     )  # fmt: skip
 
@@ -60,11 +70,10 @@ class Worker:
         self.asleep: asyncio.Future[None] | None = None
         self.flush_handle: asyncio.Handle | None = None
         self._grace: asyncio.TimerHandle | None = None
-        self.leaving = False
+        self.leaving = False  # the client is gone
+        self.retiring = False  # the task ends when it has nothing to do
         self._overlapping: set[asyncio.Task[None]] | None = None
-        self.task = dispatch.runtime.own(
-            dispatch.work(self, connection), name=f"mycelia-worker-{connection.id}"
-        )
+        self.task = dispatch.runtime.own(dispatch.work(self, connection), name=f"mycelia-worker-{connection.id}")
 
     # -- in ------------------------------------------------------------------------------------------
 
@@ -73,10 +82,15 @@ class Worker:
         """Whether nothing runs or waits here."""
         return self.asleep is not None and not self.backlog and not self._overlapping
 
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Everything of this connection that runs."""
+        return [self.task, *(self._overlapping or ())]
+
     def retire(self) -> None:
         """Ends the task of an idle worker; its connection makes another when it needs one."""
         if self.idle:
-            self.leaving = True
+            self.retiring = True
             asleep, self.asleep = self.asleep, None
             if asleep is not None:
                 asleep.set_result(None)
@@ -147,9 +161,7 @@ class Worker:
             self._overlapping = set()
         if len(self._overlapping) >= self._dispatch.limits.concurrent_requests:
             return False
-        task = self._dispatch.runtime.own(
-            self._run_beside(work), name=f"mycelia-beside-{self._connection.id}"
-        )
+        task = self._dispatch.runtime.own(self._run_beside(work), name=f"mycelia-beside-{self._connection.id}")
         self._overlapping.add(task)
         task.add_done_callback(self._overlapping.discard)
         return True

@@ -31,6 +31,7 @@ def _client_closes(code: int, reason: str) -> Callable[[EngineStand], Awaitable[
         await wire.send(Opcode.CLOSE, close_payload(code, reason))
         expect("the code that comes back", (await read_close(wire))[0], code)
         expect("`closed`", await peer.closed_with(), (code, reason))
+        expect("calls of `leaving`", peer.leavings, 1)
         expect("`failed`", peer.failures, [])
 
     return check
@@ -50,6 +51,7 @@ def _server_closes(code: int, reason: str) -> Callable[[EngineStand], Awaitable[
         await wire.send(Opcode.CLOSE, close_payload(code))
         expect("frames after Close", await wire.receive(), None)
         expect("`closed`", await peer.closed_with(), (code, ""))
+        expect("calls of `leaving` after our own Close", peer.leavings, 0)
 
     return check
 

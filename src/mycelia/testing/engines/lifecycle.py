@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 from mycelia.errors import EngineError, NotRunning
@@ -9,6 +10,7 @@ from mycelia.protocol.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.stand import EngineStand, expect, read_close, read_message
 from mycelia.websocket.engines.base import EngineOptions
+from mycelia.websocket.engines.memory_socket import request_head
 
 __all__ = ["CHECKS"]
 
@@ -95,6 +97,35 @@ async def _half_open_deadline(stand: EngineStand) -> None:
     expect("peers of half a handshake", stand.peers, [])
 
 
+async def _caps_half_open(stand: EngineStand) -> None:
+    await stand.start(max_half_open_per_address=2)
+    waiting = [await stand.dial() for _ in range(2)]
+    expect("the answer to one too many", await (await stand.dial()).answer(), None)
+    for wire in waiting:
+        await wire.hang_up()
+    await _until_served(stand)
+
+
+async def _until_served(stand: EngineStand) -> None:
+    """The server notices in its own time that somebody hung up."""
+    while True:
+        wire = await stand.dial()
+        await wire.send_head(request_head("ws://127.0.0.1/ws"))
+        if (answer := await wire.answer()) is not None:
+            expect("the status", answer.status, 101)
+            return
+
+
+async def _knows_the_deadline(stand: EngineStand) -> None:
+    await stand.start(handshake_timeout=30.0)
+    now = asyncio.get_running_loop().time()
+    _, peer = await stand.open()
+    deadline = peer.transport.extra("deadline")
+    expect("a deadline 30 s ahead", isinstance(deadline, float) and now + 30 <= deadline < now + 60, True)
+    expect("whether there is a native object", peer.transport.extra("native") is not None, True)
+    expect("what nobody knows", peer.transport.extra("no such thing"), None)
+
+
 CHECKS = (
     EngineCheck("starts_again_after_stop", _starts_again),
     EngineCheck("refuses_a_second_start", _second_start),
@@ -103,4 +134,6 @@ CHECKS = (
     EngineCheck("stop_ends_every_connection", _stop_ends_connections),
     EngineCheck("stop_ends_half_open_connections", _stop_ends_half_open),
     EngineCheck("ends_half_open_connections_in_time", _half_open_deadline),
+    EngineCheck("caps_half_open_connections", _caps_half_open),
+    EngineCheck("knows_the_deadline", _knows_the_deadline),
 )

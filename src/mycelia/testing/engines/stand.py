@@ -35,6 +35,7 @@ class RecordingPeer:
         self.controls: list[tuple[Control, bytes]] = []
         self.congestion: list[bool] = []
         self.failures: list[int] = []
+        self.leavings = 0
         self.closings: list[tuple[int, str]] = []
         self.objections: list[str] = []
         self.when_received: Callable[[], object] | None = None
@@ -96,6 +97,10 @@ class RecordingPeer:
         if full is (self.congestion[-1] if self.congestion else False):
             self.objections.append(f"congested({full}) twice in a row")
         self.congestion.append(full)
+
+    def leaving(self) -> None:
+        self._note("leaving")
+        self.leavings += 1
 
     def failed(self, code: int, reason: str) -> None:
         self._note("failed")

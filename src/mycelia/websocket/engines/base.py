@@ -63,7 +63,11 @@ class Transport(Protocol):
         """Ends the connection now; what is not yet sent is lost."""
 
     def extra(self, name: str) -> object:
-        """`"native"`: the library's own object for this connection; None for a name it does not know."""
+        """None for a name that it does not know.
+
+        `"native"` is the library's own object for this connection; `"deadline"` the time of the loop by which
+        the handshake, and whatever follows it before acceptance, must be done.
+        """
 
 
 @runtime_checkable
@@ -100,6 +104,9 @@ class Peer(Protocol):
 
     def congested(self, full: bool) -> None: ...
 
+    def leaving(self) -> None:
+        """The peer's Close has come: nothing can be sent any more, and `closed` follows."""
+
     def failed(self, code: int, reason: str) -> None:
         """The peer broke the protocol; Close with this code is on its way and `closed` follows."""
 
@@ -124,6 +131,8 @@ class EngineOptions:
     close_timeout: float = 2.0
     high_water_bytes: int = 64 * 1024
     backlog: int = 1024
+    max_half_open: int = 2048
+    max_half_open_per_address: int = 512
     library: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -20,7 +20,7 @@ class StreamEngine(ABC):
     """An engine over TCP; a subclass says how frames are read by lending readers.
 
     Half-open connections (accepted, handshake not finished) are kept in the order in which they came, so one
-    timer serves the handshake deadline of all of them.
+    timer serves the handshake deadline of all of them. They are capped in all and per address, from the accept on.
     """
 
     name: ClassVar[str]
@@ -34,7 +34,8 @@ class StreamEngine(ABC):
         self._admit: Admit | None = None
         self._server: asyncio.Server | None = None
         self._open: set[StreamConnection] = set()
-        self._half_open: dict[StreamConnection, float] = {}
+        self._half_open: dict[StreamConnection, str] = {}  # and the address it came from
+        self._by_address: dict[str, int] = {}
         self._reaper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
 
@@ -110,20 +111,23 @@ class StreamEngine(ABC):
         """A TCP connection came in: its handshake's deadline begins here."""
         loop = asyncio.get_running_loop()
         connection.limit_writing(self.options.high_water_bytes)
-        self._half_open[connection] = loop.time() + self.options.handshake_timeout
-        if self._server is None:
+        connection.deadline = loop.time() + self.options.handshake_timeout
+        self._half_open[connection] = address = connection.address
+        count = self._by_address[address] = self._by_address.get(address, 0) + 1
+        crowded = len(self._half_open) > self.options.max_half_open
+        if self._server is None or crowded or count > self.options.max_half_open_per_address:
             connection.abort()
         elif self._reaper is None:
             self._reaper = loop.call_later(self.options.handshake_timeout, self._reap)
 
     def opened(self, connection: StreamConnection) -> None:
         """The handshake is over, one way or the other."""
-        self._half_open.pop(connection, None)
+        self._settled(connection)
         self._open.add(connection)
 
     def lost(self, connection: StreamConnection) -> None:
         """The connection is gone."""
-        self._half_open.pop(connection, None)
+        self._settled(connection)
         self._open.discard(connection)
         if not self._open and not self._half_open:
             self._empty.set()
@@ -131,8 +135,18 @@ class StreamEngine(ABC):
     def _reap(self) -> None:
         loop = asyncio.get_running_loop()
         now, self._reaper = loop.time(), None
-        for connection, deadline in list(self._half_open.items()):
-            if deadline > now:
-                self._reaper = loop.call_at(deadline, self._reap)
+        for connection in list(self._half_open):
+            if connection.deadline > now:
+                self._reaper = loop.call_at(connection.deadline, self._reap)
                 return
             connection.expire()
+
+    def _settled(self, connection: StreamConnection) -> None:
+        address = self._half_open.pop(connection, None)
+        if address is None:
+            return
+        left = self._by_address[address] - 1
+        if left:
+            self._by_address[address] = left
+        else:
+            del self._by_address[address]

@@ -21,6 +21,7 @@ from mycelia.websocket.engines.memory_socket import (
     request_head,
 )
 from mycelia.websocket.engines.memory_transport import MemoryTransport
+from mycelia.websocket.engines.stream import State
 
 __all__ = ["MemoryEngine"]
 
@@ -84,6 +85,10 @@ class MemoryEngine:
             raise ConnectionRefusedError("the memory engine does not run; start the subsystem first")
         transport = MemoryTransport(self, remote, secure)
         self._transports.add(transport)
+        half_open = [one.socket.remote[0] for one in self._transports if one.state is State.HANDSHAKE]
+        crowded = len(half_open) > self.options.max_half_open
+        if crowded or half_open.count(remote[0]) > self.options.max_half_open_per_address:
+            transport.abort()
         return transport.socket
 
     async def open(

@@ -48,7 +48,8 @@ class MemoryTransport:
         self._finishing = False  # ends when the client has read enough
         self._close_code, self._close_reason = int(Close.ABNORMAL), ""
         self._peer: Peer | None = None
-        self._deadline = self._loop.call_later(engine.options.handshake_timeout, self._expire)
+        self.deadline = self._loop.time() + engine.options.handshake_timeout
+        self._deadline = self._loop.call_at(self.deadline, self._expire)
 
     # -- Transport -----------------------------------------------------------------------------------
 
@@ -92,7 +93,8 @@ class MemoryTransport:
             self._lose_later()
 
     def extra(self, name: str) -> object:
-        return {"native": self.socket, "peername": self.socket.remote}.get(name)
+        known = {"native": self.socket, "peername": self.socket.remote, "deadline": self.deadline}
+        return known.get(name)
 
     # -- FarEnd: what the client's end calls ---------------------------------------------------------
 
@@ -232,6 +234,8 @@ class MemoryTransport:
         self._deaf = True
         if self.state is State.OPEN:
             self.state = State.CLOSING
+            if self._peer is not None:
+                self._peer.leaving()
             self._write(Opcode.CLOSE, close_payload(code) if may_send(code) else b"")
         self._finishing = True
         self._abort_in_time()

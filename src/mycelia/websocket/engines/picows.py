@@ -132,9 +132,13 @@ class _Parser(WSListener):
         if verdict is not None and self.owner is not None:
             self.owner.fail(*verdict)
             return True
-        if not self._end and self.between:
+        if not self._end and self.between and self._feed is not None:
             self._view = self.get_buffer(-1)  # it may have moved
         return not self.between
+
+    def retire(self) -> None:
+        """Lets go of picows and its buffer now; the two refer to each other, and the collector may take long."""
+        self.get_buffer = self._feed = self._view = None
 
     def on_ws_connected(self, transport: WSTransport) -> None: ...
 
@@ -154,7 +158,7 @@ class _Parser(WSListener):
             else:
                 rsv = frame.rsv1 << 6 | frame.rsv2 << 5 | frame.rsv3 << 4
                 first = frame.fin << 7 | rsv | _OPCODES[frame.msg_type]
-            if (first == _TEXT or first == _BINARY) and owner.assembler is None:
+            if _TEXT <= first <= _BINARY and owner.assembler is None:
                 if first == _TEXT and not payload.isascii():
                     check_text(payload)
                 if owner.state is State.OPEN:
@@ -190,7 +194,10 @@ class PicowsEngine(StreamEngine):
         reader.owner = None
         if len(self._pool) < _POOL_SIZE and len(reader.get_buffer(-1)) <= _KEEP_BYTES:
             self._pool.append(reader)
+        else:
+            reader.retire()
 
     def discard(self, reader: Reader) -> None:
         if isinstance(reader, _Parser):
             reader.owner = None
+            reader.retire()

@@ -87,12 +87,14 @@ class StreamConnection(asyncio.BufferedProtocol):
         "_reader",
         "_stream",
         "assembler",
+        "deadline",
         "peer",
         "state",
     )
 
     def __init__(self, engine: StreamEngine) -> None:
         self._engine = engine
+        self.deadline = 0.0  # of the handshake, in the loop's time; the engine sets it
         self.state = State.HANDSHAKE
         self._head: bytes = b""
         self._reader: Reader | None = None
@@ -151,6 +153,12 @@ class StreamConnection(asyncio.BufferedProtocol):
         if opened:
             self.peer.closed(self._close_code, self._close_reason)
             del self.peer
+
+    @property
+    def address(self) -> str:
+        """Where the peer is; empty for a socket without addresses."""
+        peer = self._stream.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     # -- handshake -----------------------------------------------------------------------------------
 
@@ -237,6 +245,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._reader_to_sink()
         if self.state is State.OPEN:
             self.state = State.CLOSING
+            self.peer.leaving()
             self._stream.write(close_frame(code) if may_send(code) else _EMPTY_CLOSE)
         self._finish()
 
@@ -303,7 +312,9 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._stream.abort()
 
     def extra(self, name: str) -> object:
-        return self._stream if name == "native" else self._stream.get_extra_info(name)
+        if name == "native":
+            return self._stream
+        return self.deadline if name == "deadline" else self._stream.get_extra_info(name)
 
     def _finish(self) -> None:
         """Closes when everything is written, and at the latest after `close_timeout`."""

@@ -50,7 +50,8 @@ class _LibraryReader:
         for event in protocol.events_received():
             assert isinstance(event, Frame)
             rsv = event.rsv1 << 2 | event.rsv2 << 1 | event.rsv3
-            owner.on_frame(int(event.opcode), event.fin, rsv, bytes(event.data))
+            payload, event.data = bytes(event.data), b""  # the library's parser holds on to its last frame
+            owner.on_frame(int(event.opcode), event.fin, rsv, payload)
         if protocol.parser_exc is not None and protocol.close_sent is not None:
             owner.fail(int(protocol.close_sent.code), protocol.close_sent.reason)
         return True

@@ -52,9 +52,7 @@ class Running:
 
 async def test_open_returns_the_answer() -> None:
     async with Running() as running:
-        socket, opened = await running.engine.open(
-            "wss://h:1/ws?a=1", {"Host": "other", "X-B": "c"}, ["chat"]
-        )
+        socket, opened = await running.engine.open("wss://h:1/ws?a=1", {"Host": "other", "X-B": "c"}, ["chat"])
         assert opened == Opened("chat", (("X-A", "b"),))
         request = running.peers[0].request
         assert (request.target, request.host, request.secure) == ("/ws?a=1", "other", True)
