@@ -133,7 +133,9 @@ async def serving(
 ) -> AsyncIterator[App]:
     """An application that listens; `setup` registers what it needs before that."""
     endpoint = {"type": engine, "host": "127.0.0.1", "port": 0, **server}
-    app = App({"websocket": endpoint, "connection": connection or {}, "routing": routing or {}})
+    # Clients here often owe the answer to a Close; the server need not wait 2 s for each of them.
+    limits = {"close_timeout": 0.3, **(connection or {})}
+    app = App({"websocket": endpoint, "connection": limits, "routing": routing or {}})
 
     @app.routes.route("app://echo", expose=True)
     async def echo(message: Any, params: Any, options: Any) -> Any:

@@ -15,6 +15,7 @@ from mycelia.protocol.frames import Opcode
 from mycelia.testing import HandshakeRefused, create_mock_websocket_client
 from mycelia.websocket import WebSocketSubsystem
 from mycelia.websocket.config import load_config
+from mycelia.websocket.engines.memory import MemoryEngine
 from tests.integration.harness import Client
 from tests.seed.stage import PATIENCE, Stage, each_engine, serving
 
@@ -113,7 +114,7 @@ async def test_other_paths_than_the_configured_one_are_404(engine: str) -> None:
 async def test_options_of_the_library_pass_through_and_unknown_ones_raise() -> None:
     async with serving(engine="memory", options={"socket_bytes": 4096}) as stage:
         [engine] = stage.facet.engines
-        assert getattr(engine, "socket_bytes") == 4096  # noqa: B009 - an option of this one engine
+        assert isinstance(engine, MemoryEngine) and engine.socket_bytes == 4096
     system = MessageSystem("main")
     WebSocketSubsystem(ms=system, config={"websocket": {"port": 0, "options": {"warpSpeed": 9}}})
     with pytest.raises(MyceliaError, match="unknown option 'warpSpeed' for the picows engine; known: none"):
@@ -141,10 +142,9 @@ async def test_a_message_beyond_max_payload_closes_with_1009(engine: str) -> Non
 
 @each_engine
 async def test_handshakes_beyond_max_connections_are_503(engine: str) -> None:
-    async with serving(engine=engine, connection={"maxConnections": 1}) as stage:
-        async with stage.client():
-            with pytest.raises(HandshakeRefused, match="503"):
-                await create_mock_websocket_client().connect(stage.url)
+    async with serving(engine=engine, connection={"maxConnections": 1}) as stage, stage.client():
+        with pytest.raises(HandshakeRefused, match="503"):
+            await create_mock_websocket_client().connect(stage.url)
 
 
 @each_engine
@@ -164,21 +164,25 @@ async def test_connection_timeout_ends_a_connect_handler_too(engine: str) -> Non
         async def never(message: Any, params: Any, options: Any) -> None:
             await asyncio.Event().wait()
 
-    async with serving(setup, engine=engine, connection={"connectionTimeout": 200}) as stage:
-        async with stage.client() as client:
-            assert await client.wait_closed() == Close.AUTHENTICATION_TIMEOUT
+    async with (
+        serving(setup, engine=engine, connection={"connectionTimeout": 200}) as stage,
+        stage.client() as client,
+    ):
+        assert await client.wait_closed() == Close.AUTHENTICATION_TIMEOUT
 
 
 @each_engine
 async def test_a_ping_goes_out_every_interval_and_a_living_client_stays(engine: str) -> None:
-    async with serving(engine=engine, connection={"pingInterval": 250, "pingTimeout": 250}) as stage:
-        async with Client.socket(stage.facet.get_port() or 0) as client:
-            await client.upgrade()
-            for _ in range(3):
-                frame = await client.frame()
-                assert frame is not None and frame.opcode == Opcode.PING
-                await client.send_frame(Opcode.PONG, frame.payload)
-            assert stage.only().is_open
+    async with (
+        serving(engine=engine, connection={"pingInterval": 250, "pingTimeout": 250}) as stage,
+        Client.socket(stage.facet.get_port() or 0) as client,
+    ):
+        await client.upgrade()
+        for _ in range(3):
+            frame = await client.frame()
+            assert frame is not None and frame.opcode == Opcode.PING
+            await client.send_frame(Opcode.PONG, frame.payload)
+        assert stage.only().is_open
 
 
 @each_engine
@@ -208,11 +212,13 @@ async def test_generate_connection_id_gets_the_handshake_and_names_the_connectio
 
 
 async def test_a_connection_id_that_is_taken_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(connection={"generateConnectionId": lambda socket: "same"}) as stage:
-        async with stage.client() as first:
-            with pytest.raises(HandshakeRefused, match="500"):
-                await create_mock_websocket_client().connect(stage.url)
-            assert await first.request("app://echo", 1) == 1
+    async with (
+        serving(connection={"generateConnectionId": lambda socket: "same"}) as stage,
+        stage.client() as first,
+    ):
+        with pytest.raises(HandshakeRefused, match="500"):
+            await create_mock_websocket_client().connect(stage.url)
+        assert await first.request("app://echo", 1) == 1
     assert "gave 'same' twice" in caplog.text
 
 

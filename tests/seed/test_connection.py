@@ -50,18 +50,18 @@ async def test_it_knows_when_it_connected_and_was_last_active() -> None:
 
 @each_engine
 async def test_pings_are_no_activity(engine: str) -> None:
-    async with serving(engine=engine) as stage:
-        async with Client.socket(stage.facet.get_port() or 0) as client:
-            await client.upgrade()
-            connection = stage.only()
-            await client.send_frame(Opcode.PING, b"are you there?")
-            frame = await client.frame()
-            assert frame is not None and (frame.opcode, frame.payload) == (Opcode.PONG, b"are you there?")
-            connection.ping()
-            assert (ping := await client.frame()) is not None
-            await client.send_frame(Opcode.PONG, ping.payload)
-            await until(lambda: connection.rtt is not None)
-            assert connection.last_activity == connection.connected_at
+    async with serving(engine=engine) as stage, Client.socket(stage.facet.get_port() or 0) as client:
+        await client.upgrade()
+        connection = stage.only()
+        await client.send_frame(Opcode.PING, b"are you there?")
+        frame = await client.frame()
+        assert frame is not None and (frame.opcode, frame.payload) == (Opcode.PONG, b"are you there?")
+        connection.ping()
+        ping = await client.frame()
+        assert ping is not None
+        await client.send_frame(Opcode.PONG, ping.payload)
+        await until(lambda: connection.rtt is not None)
+        assert connection.last_activity == connection.connected_at
 
 
 @each_engine

@@ -147,7 +147,7 @@ async def test_send_to_nobody_raises() -> None:
 @each_engine
 async def test_broadcast_reaches_all_or_those_whom_the_filter_selects_and_says_how_many(engine: str) -> None:
     async with serving(engine=engine) as stage, stage.client() as one, stage.client() as two:
-        first, second = stage.facet.get_all_connections()
+        first, _second = stage.facet.get_all_connections()
         first.metadata["userId"] = "user-123"
         assert await stage.facet.broadcast({"event": "all"}) == BroadcastResult(written=2)
         assert await stage.facet.broadcast(
@@ -188,23 +188,25 @@ async def test_a_broadcast_is_encoded_once_whatever_the_number_of_clients() -> N
 
 
 async def test_one_recipients_failure_is_its_own() -> None:
-    async with serving() as stage, stage.client() as one:
-        async with stage.client() as two:
-            gone = stage.facet.get_all_connections()[1]
-            gone.close(4410, "removed")
-            assert (await stage.facet.broadcast({"event": "e", "data": 1})).written == 1
-            assert (await one.receive_event("e"))["data"] == 1
-            assert await two.wait_closed() == 4410 and two.events == []
+    async with serving() as stage, stage.client() as one, stage.client() as two:
+        gone = stage.facet.get_all_connections()[1]
+        gone.close(4410, "removed")
+        assert (await stage.facet.broadcast({"event": "e", "data": 1})).written == 1
+        assert (await one.receive_event("e"))["data"] == 1
+        assert await two.wait_closed() == 4410 and two.events == []
 
 
 async def test_what_cannot_be_encoded_is_sent_to_nobody() -> None:
-    async with serving() as stage, stage.client() as plain:
-        async with stage.client(subprotocols=["mycelia.v1.msgpack"]) as packed:
-            await packed.receive_event("websocket.connected")
-            with pytest.raises(InvalidMessage):
-                await stage.facet.broadcast({"event": "e", "data": object()})
-            await stage.facet.broadcast({"event": "end"})
-            assert [(await each.receive())["event"] for each in (plain, packed)] == ["end", "end"]
+    async with (
+        serving() as stage,
+        stage.client() as plain,
+        stage.client(subprotocols=["mycelia.v1.msgpack"]) as packed,
+    ):
+        await packed.receive_event("websocket.connected")
+        with pytest.raises(InvalidMessage):
+            await stage.facet.broadcast({"event": "e", "data": object()})
+        await stage.facet.broadcast({"event": "end"})
+        assert [(await each.receive())["event"] for each in (plain, packed)] == ["end", "end"]
 
 
 async def test_a_registered_message_handler_wins_over_routing() -> None:
@@ -224,7 +226,7 @@ async def test_registered_connection_handlers_and_their_aliases(engine: str) -> 
             return lambda message: stage.note(event)
 
         for event in ("connect", "disconnect", "error"):
-            stage.facet.register_connection_handler(event, note(event))  # type: ignore[arg-type]  # a loop over literals
+            stage.facet.register_connection_handler(event, note(event))
         stage.facet.on_connect(note("on_connect"))
         stage.facet.on_disconnect(note("on_disconnect"))
         stage.facet.on_error(note("on_error"))

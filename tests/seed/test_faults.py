@@ -46,7 +46,7 @@ async def test_network_protocol_and_timeout_errors_of_a_connection(engine: str) 
         ('{"path": ', "INVALID_JSON"),
         ("[1]", "INVALID_MESSAGE"),
         ('{"path": 1}', "INVALID_MESSAGE"),
-        ('{"path": "no scheme"}', "INVALID_PATH"),
+        ('{"path": "app://of/{id}"}', "INVALID_PATH"),
         ('{"path": "app://nothing"}', "NOT_FOUND"),
         ('{"path": "app://fails"}', "HANDLER_ERROR"),
         ('{"path": "app://slow", "metadata": {"timeoutMs": 20}}', "TIMEOUT"),
@@ -112,13 +112,15 @@ async def test_requests_of_one_connection_are_handled_in_order(engine: str) -> N
 @each_engine
 async def test_a_client_that_does_not_read_is_closed_as_a_slow_consumer(engine: str) -> None:
     limits = {"outboxBytes": 64 * 1024}
-    async with serving(lambda s: s.record("error"), engine=engine, connection=limits) as stage:
-        async with Client.socket(stage.facet.get_port() or 0, 4096) as client:
-            await client.upgrade()
-            event = {"event": "flood", "data": "x" * 32 * 1024}
-            results = [await stage.facet.broadcast(event) for _ in range(400)]
-            [told] = await stage.sees("error")
-            assert told["closeCode"] == Close.SLOW_CONSUMER
-            totals = [sum(getattr(each, name) for each in results) for name in ("written", "queued", "dropped")]
-            assert totals[0] > 0 and totals[1] > 0 and totals[2] == 1
-            assert stage.facet.get_connection_count() == 0
+    async with (
+        serving(lambda s: s.record("error"), engine=engine, connection=limits) as stage,
+        Client.socket(stage.facet.get_port() or 0, 4096) as client,
+    ):
+        await client.upgrade()
+        event = {"event": "flood", "data": "x" * 32 * 1024}
+        results = [await stage.facet.broadcast(event) for _ in range(400)]
+        [told] = await stage.sees("error")
+        assert told["closeCode"] == Close.SLOW_CONSUMER
+        totals = [sum(getattr(each, name) for each in results) for name in ("written", "queued", "dropped")]
+        assert totals[0] > 0 and totals[1] > 0 and totals[2] == 1
+        assert stage.facet.get_connection_count() == 0

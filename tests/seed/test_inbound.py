@@ -63,16 +63,15 @@ async def test_path_body_and_metadata_arrive_in_the_message() -> None:
 
 @each_engine
 async def test_the_message_says_which_connection_and_client_it_came_from(engine: str) -> None:
-    async with serving(users, engine=engine) as stage:
-        async with stage.client(headers={"User-Agent": "test/1"}) as client:
-            await client.send(FRAME)
-            [message] = await stage.sees("message")
-            metadata, connection = message.metadata, stage.only()
-            assert metadata.connection_id == connection.id
-            assert metadata.client is connection.client
-            assert metadata.client.remote_address == "127.0.0.1"
-            assert metadata.client.header("user-agent") == "test/1" and metadata.client.engine == engine
-            assert (metadata.caller.kind, metadata.caller.name) == ("client", connection.id)
+    async with serving(users, engine=engine) as stage, stage.client(headers={"User-Agent": "test/1"}) as client:
+        await client.send(FRAME)
+        [message] = await stage.sees("message")
+        metadata, connection = message.metadata, stage.only()
+        assert metadata.connection_id == connection.id
+        assert metadata.client is connection.client
+        assert metadata.client.remote_address == "127.0.0.1"
+        assert metadata.client.header("user-agent") == "test/1" and metadata.client.engine == engine
+        assert (metadata.caller.kind, metadata.caller.name) == ("client", connection.id)
 
 
 async def test_it_goes_through_the_router_of_the_system() -> None:

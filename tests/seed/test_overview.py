@@ -62,9 +62,7 @@ async def test_connect_messages_and_disconnect_come_in_this_order(engine: str) -
 async def test_a_message_of_the_system_becomes_a_broadcast() -> None:
     async with serving() as stage, stage.client() as one, stage.client() as two:
         await stage.system.send(Message("websocket://broadcast", {"event": "news", "data": 1}))
-        assert [await one.receive_event("news"), await two.receive_event("news")] == [
-            {"event": "news", "data": 1}
-        ] * 2
+        assert [await one.receive_event("news"), await two.receive_event("news")] == [{"event": "news", "data": 1}] * 2
 
 
 @each_engine
@@ -116,7 +114,7 @@ async def test_the_configuration_chooses_the_library(kind: str, engine: str) -> 
 async def test_an_unknown_library_raises_and_lists_the_known_ones() -> None:
     system = MessageSystem("main")
     sockets = WebSocketSubsystem(ms=system, config={"websocket": {"type": "telepathy"}})
-    with pytest.raises(MyceliaError, match="telepathy.*known: .*memory, picows, uws, websockets, ws"):
+    with pytest.raises(MyceliaError, match=r"telepathy.*known: .*memory, picows, uws, websockets, ws"):
         await sockets.build()
 
 

@@ -46,9 +46,7 @@ async def test_falsy_data_stays_itself(value: Any, protocols: list[str]) -> None
         (None, "HANDLER_ERROR", "the handler reported a failure", None),
     ],
 )  # fmt: skip
-async def test_a_failure_has_code_message_and_details(
-    error: Any, code: str, message: str, details: Any
-) -> None:
+async def test_a_failure_has_code_message_and_details(error: Any, code: str, message: str, details: Any) -> None:
     async with serving() as stage, stage.client() as client:
         stage.app.register_route("app://no", lambda: {"success": False, "error": error}, expose=True)
         answer = await client.send({"path": "app://no", "correlationId": "corr-1"})
@@ -58,9 +56,7 @@ async def test_a_failure_has_code_message_and_details(
 
 
 @each_engine
-async def test_the_text_of_an_exception_stays_on_the_server(
-    engine: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_text_of_an_exception_stays_on_the_server(engine: str, caplog: pytest.LogCaptureFixture) -> None:
     def setup(stage: Stage) -> None:
         @stage.app.route("app://boom", expose=True)
         async def boom(message: Any, params: Any, options: Any) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from mycelia import HandlerError, RouteError
+from mycelia.websocket import WebSocketConnection
 from tests.seed.stage import Stage, each_engine, serving
 
 
@@ -27,11 +28,13 @@ async def test_an_application_takes_over_websocket_message() -> None:
 
 @each_engine
 async def test_an_application_takes_over_websocket_connect(engine: str) -> None:
-    async with serving(lambda s: s.record("connect"), engine=engine) as stage:
-        async with stage.client("?a=1", headers={"X-Y": "z"}):
-            [body] = await stage.sees("connect")
-            assert body["query"] == {"a": "1"} and body["headers"]["x-y"] == "z"
-            assert body["remoteAddress"] == "127.0.0.1" and body["url"] == "/ws?a=1" and body["token"] is None
+    async with (
+        serving(lambda s: s.record("connect"), engine=engine) as stage,
+        stage.client("?a=1", headers={"X-Y": "z"}),
+    ):
+        [body] = await stage.sees("connect")
+        assert body["query"] == {"a": "1"} and body["headers"]["x-y"] == "z"
+        assert body["remoteAddress"] == "127.0.0.1" and body["url"] == "/ws?a=1" and body["token"] is None
 
 
 @each_engine
@@ -91,8 +94,9 @@ async def test_options_hold_the_connection_and_its_id(engine: str) -> None:
     def setup(stage: Stage) -> None:
         @stage.app.route("app://me", expose=True)
         async def me(message: Any, params: Any, options: Any) -> list[str]:
-            assert options.connection is stage.facet.get_connection(options.connection_id)
-            return [options.connectionId, options["connectionId"], options.connection.id]
+            connection: WebSocketConnection = options.connection
+            assert stage.facet.get_connection(options.connection_id) is connection
+            return [options.connectionId, options["connectionId"], connection.id]
 
     async with serving(setup, engine=engine) as stage, stage.client() as client:
         assert await client.request("app://me") == [stage.only().id] * 3

@@ -25,9 +25,7 @@ def verify(subsystem: str, hooks: Iterable[Hook], taken: frozenset[str] = frozen
     for each in hooks:
         held = chosen.get(each.kind)
         if held is not None and not each.overwrite:
-            raise BuildError(
-                subsystem, f"two hooks of kind {each.kind!r}: {held} and {each}; overwrite=True replaces"
-            )
+            raise BuildError(subsystem, f"two hooks of kind {each.kind!r}: {held} and {each}; overwrite=True replaces")
         if each.attach and each.kind in taken:
             raise BuildError(
                 subsystem, f"{each} cannot attach {each.kind!r}: the subsystem has that name; attach=False"
@@ -55,9 +53,7 @@ def verify(subsystem: str, hooks: Iterable[Hook], taken: frozenset[str] = frozen
     return ordered
 
 
-async def execute(
-    ordered: Iterable[Hook], ctx: Context, api: Api, subsystem: Any, facets: dict[str, Facet]
-) -> None:
+async def execute(ordered: Iterable[Hook], ctx: Context, api: Api, subsystem: Any, facets: dict[str, Facet]) -> None:
     """Runs the hooks in order and initialises each facet before the next hook runs.
 
     `facets` is filled as it goes, so that whoever called can undo exactly what was done. Anything but

@@ -26,9 +26,7 @@ _OPEN = {
     "correlation_id": "correlation_id",
     "correlationId": "correlation_id",
 }
-_KERNELS = frozenset(
-    {"caller", "principal", "connection_id", "connectionId", "client", "untrusted", "timestamp"}
-)
+_KERNELS = frozenset({"caller", "principal", "connection_id", "connectionId", "client", "untrusted", "timestamp"})
 _TRACE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 # A process has one sequence of trace ids; nothing else here outlives a call.
@@ -118,9 +116,7 @@ class Metadata:
                 fields[name] = value
         trace_id = fields.get("trace_id")
         if trace_id is not None and not valid_trace_id(trace_id):
-            raise InvalidMessage(
-                f"metadata: expected trace_id of 1 to 128 characters A-Za-z0-9._-, got {trace_id!r}"
-            )
+            raise InvalidMessage(f"metadata: expected trace_id of 1 to 128 characters A-Za-z0-9._-, got {trace_id!r}")
         return cls(extra=MappingProxyType(extra), **fields)
 
     if TYPE_CHECKING:
@@ -245,9 +241,7 @@ class Delivery(Message):
 
     __slots__ = ("_caller", "_principal", "_sent", "_trace_id")
 
-    def __init__(
-        self, sent: Message, caller: Caller, principal: Principal | None, trace_id: str | None
-    ) -> None:
+    def __init__(self, sent: Message, caller: Caller, principal: Principal | None, trace_id: str | None) -> None:
         self._path = sent._path
         self._body = sent._body
         self._id = sent._id

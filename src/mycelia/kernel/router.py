@@ -46,8 +46,8 @@ class Route:
     """
 
     __slots__ = (
-        "call", "caller", "concurrent", "default", "expose", "failed", "handled", "handler", "is_async",
-        "isolated", "path", "pattern", "plan", "requires", "subsystem", "timeout",
+        "call", "caller", "concurrent", "default", "direct", "expose", "failed", "handled", "handler",
+        "is_async", "isolated", "path", "pattern", "plan", "requires", "subsystem", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +72,9 @@ class Route:
         self.handler = handler
         self.plan = plan
         self.expose = expose
+        # Whether a client's request may run right where it is read: exposed, in order, in the reader's own task.
+        self.direct = expose and not (concurrent or isolated)
+        self.direct = expose and not (concurrent or isolated)
         if isinstance(requires, str):
             raise RouteError(pattern.text, f"expected requires={{{requires!r}}}, a set, got a string")
         self.requires = frozenset(requires)

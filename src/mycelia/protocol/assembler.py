@@ -114,9 +114,7 @@ class Assembler:
         except UnicodeDecodeError:
             raise self._fault(1007, "text is not UTF-8") from None
         tail = piece[used:]
-        if (
-            tail[:1] == b"\xed" and tail[1:2] > b"\x9f"
-        ):  # half a surrogate, for whose end the codec would wait
+        if tail[:1] == b"\xed" and tail[1:2] > b"\x9f":  # half a surrogate, for whose end the codec would wait
             raise self._fault(1007, "text is not UTF-8")
         self._tail = tail
 

@@ -83,7 +83,5 @@ def subprotocols(names: Iterable[str] = ("json", "msgpack")) -> Mapping[str, Cod
 def _made(name: str, target: object) -> Codec:
     made = target() if callable(target) else target
     if not isinstance(made, Codec):
-        raise ConfigError(
-            "codec", f"the entry point {name!r} of {GROUP} gives no codec but {type(made).__name__}"
-        )
+        raise ConfigError("codec", f"the entry point {name!r} of {GROUP} gives no codec but {type(made).__name__}")
     return made

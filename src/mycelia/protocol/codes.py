@@ -93,9 +93,7 @@ CLOSES: Mapping[Close, CloseInfo] = MappingProxyType(
         Close.UNSUPPORTED_DATA: CloseInfo("a kind of data that the endpoint does not take", False),
         Close.NO_STATUS: CloseInfo("a Close without a code; never sent", False),
         Close.ABNORMAL: CloseInfo("the connection ended without a Close; never sent", True),
-        Close.INVALID_DATA: CloseInfo(
-            "text that is not UTF-8, or a compressed message that is broken", False
-        ),
+        Close.INVALID_DATA: CloseInfo("text that is not UTF-8, or a compressed message that is broken", False),
         Close.POLICY_VIOLATION: CloseInfo("a rule of the server was broken", False),
         Close.MESSAGE_TOO_BIG: CloseInfo("a message beyond the size limit", False),
         Close.MANDATORY_EXTENSION: CloseInfo("the client needs an extension that was not negotiated", False),
@@ -160,9 +158,7 @@ def close_payload(code: int, reason: str = "") -> bytes:
     if code == Close.NO_STATUS:
         return b""
     if not may_send(code):
-        raise ValueError(
-            f"expected a close code that may be sent (1000-1003, 1007-1014, 3000-4999), got {code}"
-        )
+        raise ValueError(f"expected a close code that may be sent (1000-1003, 1007-1014, 3000-4999), got {code}")
     text = reason.encode("utf-8", "replace")
     if len(text) > _REASON_BYTES:
         text = text[:_REASON_BYTES].decode("utf-8", "ignore").encode()

@@ -51,14 +51,10 @@ def choose_subprotocol(offered: Sequence[str], known: Sequence[str]) -> str | No
     chosen = next((name for name in offered if name in known and name not in bearers), None)
     if bearers:
         if len(bearers) > 1 or _decode_bearer(bearers[0]) is None:
-            raise BadHandshake(
-                400, f"expected one {BEARER_PREFIX}<token>, its token as base64url without padding"
-            )
+            raise BadHandshake(400, f"expected one {BEARER_PREFIX}<token>, its token as base64url without padding")
         if len(bearers) == len(offered):
             choice = " or ".join(known) or "none is configured"
-            raise BadHandshake(
-                400, f"expected a subprotocol beside {BEARER_PREFIX}*, which is none: {choice}"
-            )
+            raise BadHandshake(400, f"expected a subprotocol beside {BEARER_PREFIX}*, which is none: {choice}")
     if chosen is None or not is_token(chosen):
         choice = ", ".join(known) or "none, so offer none"
         raise BadHandshake(400, f"none of the offered subprotocols is known here; known: {choice}")

@@ -150,11 +150,7 @@ def is_sound(envelope: Envelope) -> bool:
             and fits(envelope.data, _ROOM)
         )
     if type(envelope) is Request:
-        return (
-            fits(envelope.body, _ROOM)
-            and fits(envelope.correlation_id, _ROOM)
-            and fits(envelope.metadata, _ROOM)
-        )
+        return fits(envelope.body, _ROOM) and fits(envelope.correlation_id, _ROOM) and fits(envelope.metadata, _ROOM)
     event: Event = envelope  # type: ignore[assignment]  # mypy does not narrow a union by `type(x) is`
     return fits(event.data, _ROOM) and fits(event.offset) and fits(event.metadata, _ROOM)
 
@@ -197,9 +193,7 @@ def _from_mapping(value: Mapping[str, Any]) -> Envelope:
         case "success":
             success = _required(value, "success", bool, "boolean")
             error = _optional(value, "error", dict, "object")
-            return Response(
-                success, value.get("data"), correlation, None if error is None else _fault(error), metadata
-            )
+            return Response(success, value.get("data"), correlation, None if error is None else _fault(error), metadata)
         case _:
             return Event(
                 _required(value, "event", str, "string"),
@@ -257,9 +251,7 @@ def to_mapping(envelope: Envelope) -> dict[str, Any]:
             return mapping if metadata is None else mapping | {"metadata": metadata}
         case Event():
             position = {"topic": envelope.topic, "offset": envelope.offset, "epoch": envelope.epoch}
-            return {"event": envelope.event, "data": envelope.data} | _without_none(
-                position, envelope.metadata
-            )
+            return {"event": envelope.event, "data": envelope.data} | _without_none(position, envelope.metadata)
 
 
 def _error_mapping(error: Fault) -> dict[str, Any]:

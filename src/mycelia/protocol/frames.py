@@ -62,9 +62,7 @@ def header(opcode: int, length: int, *, fin: bool = True, rsv1: bool = False) ->
     ValueError for a length beyond 2⁶³-1, and for a control frame of more than 125 bytes or without `fin`.
     """
     if opcode >= 8 and (length > CONTROL_LIMIT_BYTES or not fin):
-        raise ValueError(
-            f"control frame: expected one frame of at most {CONTROL_LIMIT_BYTES} bytes, got {length}"
-        )
+        raise ValueError(f"control frame: expected one frame of at most {CONTROL_LIMIT_BYTES} bytes, got {length}")
     first = opcode | (0x80 if fin else 0) | (0x40 if rsv1 else 0)
     if length < 126:
         return bytes((first, length))

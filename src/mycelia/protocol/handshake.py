@@ -87,9 +87,7 @@ def check_upgrade(handshake: Handshake) -> None:
     if handshake.method != "GET":
         raise BadHandshake(405, "expected GET for a WebSocket", (("Allow", "GET"),))
     if not _lists(lines("upgrade"), "websocket"):
-        raise BadHandshake(
-            426, "expected a WebSocket handshake: `Upgrade: websocket`", (_UPGRADE, _VERSION_HEADER)
-        )
+        raise BadHandshake(426, "expected a WebSocket handshake: `Upgrade: websocket`", (_UPGRADE, _VERSION_HEADER))
     if not _lists(lines("connection"), "upgrade"):
         raise BadHandshake(
             426,

@@ -218,9 +218,7 @@ class BadHandshake(MyceliaError):
         super().__init__(f"{status}: {problem}")
 
 
-def read_request(
-    data: bytes | bytearray, remote: tuple[str, int] | None, secure: bool
-) -> tuple[Handshake, int] | None:
+def read_request(data: bytes | bytearray, remote: tuple[str, int] | None, secure: bool) -> tuple[Handshake, int] | None:
     """Read the request at the start of a growing buffer: it and the size of its head, or None: more needed.
 
     Raises BadHandshake as soon as the bytes cannot become an acceptable request (RFC 9112).
@@ -284,12 +282,8 @@ def _read_request_line(line: str) -> tuple[str, str]:
 def _read_headers(lines: list[str]) -> list[tuple[str, str]]:
     split = [line.partition(":") for line in lines]
     names = [name if colon else "" for name, colon, _ in split]
-    if names and not (
-        all(names) and is_token("".join(names))
-    ):  # one check of all: they are as good as the worst
-        raise BadHandshake(
-            400, "expected header lines as `name: value`, not folded, no space before the colon"
-        )
+    if names and not (all(names) and is_token("".join(names))):  # one check of all: they are as good as the worst
+        raise BadHandshake(400, "expected header lines as `name: value`, not folded, no space before the colon")
     return [(name, value.strip(" \t")) for name, _, value in split]
 
 

@@ -29,7 +29,8 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
     def of(cls, request: Handshake, engine: str, subprotocol: str | None, keep: tuple[str, ...]) -> ClientInfo:
         """What is kept of `request`."""
         headers = request.headers
-        found = ((name, headers.get(name)) for name in keep if name not in _SECRET)
+        names = (name.lower() for name in keep)
+        found = ((name, headers.get(name)) for name in names if name not in _SECRET)
         return cls(
             engine,
             request.remote[0] if request.remote else None,

@@ -7,7 +7,6 @@ or one key in both spellings, is a ConfigError that names it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
@@ -19,6 +18,7 @@ from mycelia.protocol.handshake import Handshake, HttpReply
 __all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
 
 _MILLISECONDS = {"unit": "milliseconds"}
+_HUGE = 2**64  # no number of a configuration is near; nan and infinity are not below it
 _Section = TypeVar("_Section")
 
 
@@ -168,7 +168,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
             raise ConfigError(key, f"expected true or false, got {value!r}")
     elif hint is int or hint is float:
         number = (int,) if hint is int else (int, float)
-        if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, number) or not abs(value) < _HUGE:
             raise ConfigError(key, f"expected a {'whole ' if hint is int else ''}number, got {value!r}")
         value = hint(value)
     elif hint is str:

@@ -22,11 +22,11 @@ _SHORT = 1024  # payloads below this get their header from a table
 class Dialect:
     """One codec over one kind of transport; made once per pair by the runtime, compared by identity."""
 
-    __slots__ = ("_encode", "_header", "_headers", "codec", "framed")
+    __slots__ = ("_encode", "_header", "_headers", "binary", "codec", "decode", "framed")
 
     def __init__(self, codec: Codec, framed: bool) -> None:
         self.codec, self.framed = codec, framed
-        self._encode = codec.encode
+        self.binary, self.decode, self._encode = codec.binary, codec.decode, codec.encode
         self._header = binary_header if codec.binary else text_header
         self._headers = tuple(self._header(length) if framed else b"" for length in range(_SHORT))
 

@@ -50,6 +50,7 @@ class Dispatch:
         self.unmatched_responses = 0
         self.refused = 0
         self._transforms = Transforms(runtime.config.routing)
+        self._plain_requests = self._transforms.incoming is None
         self._exact: Mapping[str, Route] = runtime.system.exact
         # Made without a Python frame, since every reply bears one: the prefix is this process's, the number ours.
         self._next_trace_id = map((new_trace_id() + ".%d").__mod__, count(1)).__next__
@@ -62,21 +63,20 @@ class Dispatch:
         At the bound of the backlog reading pauses.
         """
         connection.active_at = time()
-        codec = connection.dialect.codec
-        if binary is not codec.binary:
-            kind = "a binary" if codec.binary else "a text"
-            self._fail(connection, ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec"))
-            return
+        dialect = connection.dialect
         work: Work
         try:
-            if self._transforms.incoming is None:
-                envelope = codec.decode(payload)
+            if binary is not dialect.binary:
+                kind = "a binary" if dialect.binary else "a text"
+                raise ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec")
+            if self._plain_requests:
+                envelope = dialect.decode(payload)
                 if type(envelope) is Response:
                     self._answered(connection, envelope)
                     return
                 work = envelope  # type: ignore[assignment]  # mypy does not narrow a union by `type(x) is`
             else:
-                work = Raw(codec.decode_value(payload))
+                work = Raw(dialect.codec.decode_value(payload))
                 if isinstance(work.value, dict) and "success" in work.value:
                     # A response does not wait behind the handler that awaits it.
                     self.runtime.own(self._answer_quietly(connection, work), name="mycelia-response")
@@ -137,12 +137,12 @@ class Dispatch:
         """
         backlog, cork, loop = worker.backlog, worker.cork, worker.loop
         exact, dialect, options = self._exact, connection.dialect, connection.options
-        next_trace_id, plain_replies = self._next_trace_id, self._transforms.outgoing is None
-        resolver = self.resolver
+        pack, next_trace_id, plain_replies = dialect.pack, self._next_trace_id, self._transforms.outgoing is None
         task = asyncio.current_task()
         assert task is not None
         while backlog or not worker.retiring:
             until = monotonic() + SLICE
+            simple = plain_replies and not self.resolver.custom
             while backlog:
                 work, size = backlog.popleft()
                 worker.backlog_bytes -= size
@@ -155,10 +155,9 @@ class Dispatch:
                 if (
                     type(work) is Request
                     and work.metadata is None
-                    and plain_replies
+                    and simple
                     and (route := exact.get(work.path)) is not None  # type: ignore[arg-type]  # None is in no table
-                    and route.expose
-                    and not (route.isolated or route.concurrent or resolver.custom)
+                    and route.direct
                 ):
                     trace_id = next_trace_id()
                     try:
@@ -168,13 +167,12 @@ class Dispatch:
                         if route.is_async or isawaitable(value):
                             value = await value
                         route.handled += 1
-                        correlation_id = work.correlation_id
                         if type(value) is dict and len(value) == 2 and value.get("success") is True and "data" in value:
                             metadata = ResponseMetadata(trace_id, int(time() * 1000))
-                            response = Response(True, value["data"], correlation_id, None, metadata)
+                            response = Response(True, value["data"], work.correlation_id, None, metadata)
                         else:
-                            response = outcome_response(value, correlation_id, trace_id)
-                        packet = dialect.pack(response)
+                            response = outcome_response(value, work.correlation_id, trace_id)
+                        packet = pack(response)
                     except asyncio.CancelledError:
                         if self._leaving(connection):
                             raise

@@ -31,6 +31,16 @@ class Verdict(Enum):
     DISCONNECT = "disconnect"
 
 
+# Whom a packet of each policy may push out: others that gave leave, and a reply all that may be lost.
+_LOSABLE = (Overflow.DROP_OLDEST, Overflow.LATEST)
+_YIELDING = {
+    Overflow.DROP_NEWEST: (),
+    Overflow.DROP_OLDEST: _LOSABLE,
+    Overflow.LATEST: _LOSABLE,
+    Overflow.NEVER: (*_LOSABLE, Overflow.DROP_NEWEST),
+}
+
+
 class _Entry(NamedTuple):
     packet: bytes
     policy: Overflow
@@ -52,18 +62,16 @@ class Outbox:
         return len(self._entries)
 
     def put(self, packet: bytes, policy: Overflow, key: str | None = None) -> Verdict:
-        """Adds a packet or says why not. With DROP_OLDEST the packet may be queued at another's cost."""
+        """Adds a packet or says why not. With DROP_OLDEST, LATEST and NEVER it may be queued at others' cost."""
         size = len(packet)
         if policy is Overflow.LATEST and key is not None:
             self._forget(lambda entry: entry.policy is Overflow.LATEST and entry.key == key, 1)
         if self.size_bytes + size > self.limit_bytes:
-            if policy is Overflow.DROP_NEWEST:
-                self.dropped += 1
-                return Verdict.DROPPED
-            if policy in (Overflow.DISCONNECT, Overflow.NEVER):
+            if policy is Overflow.DISCONNECT:
                 return Verdict.DISCONNECT
-            self._make_room(size)
-            if self.size_bytes + size > self.limit_bytes:
+            if not self._make_room(size, _YIELDING[policy]):
+                if policy is Overflow.NEVER:
+                    return Verdict.DISCONNECT
                 self.dropped += 1
                 return Verdict.DROPPED
         self._entries.append(_Entry(packet, policy, key))
@@ -78,8 +86,11 @@ class Outbox:
         self.size_bytes -= len(packet)
         return packet
 
-    def _make_room(self, size: int) -> None:
-        droppable = (Overflow.DROP_OLDEST, Overflow.LATEST)
+    def _make_room(self, size: int, droppable: tuple[Overflow, ...]) -> bool:
+        """Drops the oldest of these policies until `size` fits; drops nothing when it cannot fit."""
+        most = sum(len(entry.packet) for entry in self._entries if entry.policy in droppable)
+        if self.size_bytes - most + size > self.limit_bytes:
+            return False
         kept: deque[_Entry] = deque()
         for entry in self._entries:
             if entry.policy in droppable and self.size_bytes + size > self.limit_bytes:
@@ -88,6 +99,7 @@ class Outbox:
             else:
                 kept.append(entry)
         self._entries = kept
+        return True
 
     def _forget(self, matches: object, most: int) -> None:
         """Takes out entries that a newer one replaces."""

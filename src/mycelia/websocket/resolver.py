@@ -55,7 +55,9 @@ class Resolver:
             except (NoRoute, NoSuchSubsystem):
                 found = None
             except InvalidPath as fault:
-                # Only an exposed route may say what is wrong with its parameter.
+                # Only an exposed route may say what is wrong with its parameter; that it is no path at all may be said.
+                if fault.route is None and "://" not in path:
+                    raise
                 if not (isinstance(fault.route, Route) and (fault.route.expose or self.exposes(path))):
                     raise NoRoute(path) from None
                 raise

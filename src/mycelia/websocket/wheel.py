@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 from typing import Protocol
 
 __all__ = ["TICK", "Timed", "TimerWheel"]
@@ -33,6 +34,7 @@ class TimerWheel:
         self._clock = clock
         self._slots: list[set[Timed] | None] = [None] * _SLOTS
         self._far: dict[Timed, int] = {}  # rounds still to go for what is further away than one round
+        self._turn: set[Timed] = set()  # those whose time has come and who have not been asked yet
         self._at = 0
         self._count = 0
         self._handle: asyncio.TimerHandle | None = None
@@ -45,7 +47,10 @@ class TimerWheel:
     def put(self, timed: Timed, delay: float) -> None:
         """Calls `timed.due` in `delay` seconds, up to one tick late; moves it if it is already here."""
         self.remove(timed)
-        ticks = max(1, int(delay / TICK) + 1)
+        if self._handle is None:
+            self._arm()
+        # Counted from the next tick, which may be at once: so never early.
+        ticks = max(1, ceil((self._now() + delay - self._expected) / TICK) + 1)
         rounds, ahead = divmod(ticks, _SLOTS)
         slot = (self._at + ahead) % _SLOTS
         if ahead == 0:
@@ -58,8 +63,6 @@ class TimerWheel:
         members.add(timed)
         timed.wheel_slot = slot
         self._count += 1
-        if self._handle is None:
-            self._arm()
 
     def remove(self, timed: Timed) -> None:
         """Takes it off; does nothing if it is not here."""
@@ -71,6 +74,7 @@ class TimerWheel:
             members.discard(timed)
             if not members:
                 self._slots[slot] = None
+        self._turn.discard(timed)
         timed.wheel_slot = -1
         self._far.pop(timed, None)
         self._count -= 1
@@ -91,8 +95,9 @@ class TimerWheel:
         self._at = (self._at + 1) % _SLOTS
         now = self._now()
         self.late = now - self._expected > TICK
-        members, self._slots[self._at] = self._slots[self._at], None
-        for timed in members or ():
+        self._turn, self._slots[self._at] = self._slots[self._at] or set(), None
+        while self._turn:
+            timed = self._turn.pop()
             rounds = self._far.get(timed, 0)
             if rounds > 0:
                 self._stay(timed, rounds)

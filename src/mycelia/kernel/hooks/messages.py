@@ -29,9 +29,7 @@ class Messages(Facet):
     def __init__(self, subsystem: BaseSubsystem) -> None:
         self._subsystem = subsystem
 
-    def create(
-        self, path: str, body: Any = None, metadata: Mapping[str, Any] | Metadata | None = None
-    ) -> Message:
+    def create(self, path: str, body: Any = None, metadata: Mapping[str, Any] | Metadata | None = None) -> Message:
         """A message, not yet sent."""
         return Message(path, body, metadata)
 

@@ -21,9 +21,7 @@ class Statistics(Facet):
 
     def snapshot(self) -> dict[str, Any]:
         """`{"handled", "failed", "routes": {path: {"handled", "failed"}}}`, and `queue` if there is one."""
-        routes = {
-            each.path: {"handled": each.handled, "failed": each.failed} for each in self._subsystem.routes
-        }
+        routes = {each.path: {"handled": each.handled, "failed": each.failed} for each in self._subsystem.routes}
         found: dict[str, Any] = {
             "handled": sum(each["handled"] for each in routes.values()),
             "failed": sum(each["failed"] for each in routes.values()),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # absent from its stub; see the docstring
@@ -120,7 +120,8 @@ class _Parser(WSListener):
         self.wire.verdict = None
         self.get_buffer = protocol.get_buffer
         self._view = protocol.get_buffer(-1)
-        self._end = 0
+        self._end = 0  # how many bytes lie in the buffer, while that is certain and it has not moved
+        self.moved = False
         self._feed = protocol.buffer_updated
 
     def read(self, count: int) -> bool:
@@ -132,8 +133,10 @@ class _Parser(WSListener):
         if verdict is not None and self.owner is not None:
             self.owner.fail(*verdict)
             return True
-        if not self._end and self.between and self._feed is not None:
-            self._view = self.get_buffer(-1)  # it may have moved
+        if not self._end:
+            self.moved = True
+            if self.between and self._feed is not None:
+                self._view = self.get_buffer(-1)
         return not self.between
 
     def retire(self) -> None:
@@ -190,12 +193,15 @@ class PicowsEngine(StreamEngine):
         return parser
 
     def release(self, reader: Reader) -> None:
-        assert isinstance(reader, _Parser)
-        reader.owner = None
-        if len(self._pool) < _POOL_SIZE and len(reader.get_buffer(-1)) <= _KEEP_BYTES:
-            self._pool.append(reader)
+        parser = cast(_Parser, reader)
+        parser.owner = None
+        if not parser.moved and len(self._pool) < _POOL_SIZE:
+            self._pool.append(parser)
+        elif len(self._pool) < _POOL_SIZE and len(parser.get_buffer(-1)) <= _KEEP_BYTES:
+            parser.moved = False
+            self._pool.append(parser)
         else:
-            reader.retire()
+            parser.retire()
 
     def discard(self, reader: Reader) -> None:
         if isinstance(reader, _Parser):
