@@ -44,6 +44,9 @@ class MyceliaError(Exception):
     blame: ClassVar[Blame] = "local"
     retryable: bool = False
 
+    passed_on: bool = False
+    """Whether it came out of a message that a handler sent: then it is the handler's affair, not its caller's."""
+
     @property
     def details(self) -> Mapping[str, object] | None:
         """What a remote caller may learn and act on; None when there is nothing."""

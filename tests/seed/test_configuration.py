@@ -174,7 +174,7 @@ async def test_connection_timeout_ends_a_connect_handler_too(engine: str) -> Non
 @each_engine
 async def test_a_ping_goes_out_every_interval_and_a_living_client_stays(engine: str) -> None:
     async with (
-        serving(engine=engine, connection={"pingInterval": 250, "pingTimeout": 250}) as stage,
+        serving(engine=engine, connection={"pingInterval": 250, "pingTimeout": 5000}) as stage,
         Client.socket(stage.facet.get_port() or 0) as client,
     ):
         await client.upgrade()

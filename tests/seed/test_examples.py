@@ -14,6 +14,19 @@ from mycelia.websocket.engines.base import EngineOptions, load_engine
 from tests.integration.harness import until
 
 
+class AnyInteger:
+    """Equals every whole number."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is int
+
+    def __hash__(self) -> int:
+        return 0
+
+
+ANY_INTEGER = AnyInteger()
+
+
 async def started(**config: Any) -> tuple[MessageSystem, WebSocketSubsystem]:
     message_system = MessageSystem("main")
     await message_system.bootstrap()
@@ -211,6 +224,83 @@ async def test_authentication() -> None:
         facet = websocket_subsystem.websocket
         await until(lambda: facet.get_connection_count() == 1)
         assert facet.get_all_connections()[0].metadata["userId"] == "user-123"
+    await message_system.dispose()
+
+
+async def test_authorization() -> None:
+    message_system, websocket_subsystem = await started()
+
+    def has_permission(permissions: list[str] | None, required: str) -> bool:
+        return required in (permissions or [])
+
+    @websocket_subsystem.route("websocket://message")
+    async def message(message: Any, params: Any, options: Any) -> dict[str, Any]:
+        connection = options.connection
+        required_permission = message.body["body"]["requiredPermission"]
+        if not has_permission(connection.metadata.get("permissions"), required_permission):
+            return {"success": False, "error": "Unauthorized"}
+        return {"success": True, "data": "processed"}
+
+    async with create_mock_websocket_client() as client:
+        await client.connect(url(websocket_subsystem))
+        websocket_subsystem.websocket.get_all_connections()[0].metadata["permissions"] = ["chat:write"]
+        allowed = await client.send({"path": "a://b", "body": {"requiredPermission": "chat:write"}})
+        refused = await client.send({"path": "a://b", "body": {"requiredPermission": "admin"}})
+        assert allowed["data"] == "processed" and refused["error"]["message"] == "Unauthorized"
+    await message_system.dispose()
+
+
+async def test_route_registration_and_message_format() -> None:
+    message_system, websocket_subsystem = await started()
+    left: list[str] = []
+
+    async def on_message(message: Any, params: Any, options: Any) -> dict[str, Any]:
+        result = [message.body["path"], message.body["body"], options.connection_id in left]
+        return {"success": True, "data": result}
+
+    async def on_connect(message: Any, params: Any, options: Any) -> dict[str, Any]:
+        return {"success": message.body["remoteAddress"] == "127.0.0.1"}
+
+    async def on_disconnect(message: Any, params: Any, options: Any) -> dict[str, Any]:
+        left.append(options.connection_id)
+        return {"success": True}
+
+    websocket_subsystem.register_route("websocket://message", on_message)
+    websocket_subsystem.register_route("websocket://connect", on_connect)
+    websocket_subsystem.register_route("websocket://disconnect", on_disconnect)
+
+    async with create_mock_websocket_client() as client:
+        await client.connect(url(websocket_subsystem))
+        answer = await client.send(
+            {
+                "path": "mycelia://path/to/handler",
+                "body": {"key": "value"},
+                "correlationId": "optional-correlation-id",
+                "metadata": {"traceId": "optional-trace-id", "headers": {"a": "b"}},
+            }
+        )
+        assert answer.pop("metadata") == {"traceId": "optional-trace-id", "timestamp": ANY_INTEGER}
+        assert answer == {
+            "success": True,
+            "data": ["mycelia://path/to/handler", {"key": "value"}, False],
+            "correlationId": "optional-correlation-id",
+            "error": None,
+        }
+    await until(lambda: left)
+    await message_system.dispose()
+
+
+async def test_error_response_format() -> None:
+    message_system, websocket_subsystem = await started()
+    error = {"code": "WEBSOCKET_ERROR", "message": "Connection timeout", "details": {"after": 5}}
+    websocket_subsystem.websocket.register_message_handler(
+        "test://fails", lambda message: {"success": False, "error": error}
+    )
+    async with create_mock_websocket_client() as client:
+        await client.connect(url(websocket_subsystem))
+        answer = await client.send({"path": "test://fails", "correlationId": "corr-1"})
+        assert (answer["success"], answer["correlationId"]) == (False, "corr-1")
+        assert answer["error"] == {**error, "retryable": False}
     await message_system.dispose()
 
 

@@ -59,7 +59,8 @@ def test_configuration_keys_spellings_units_and_defaults(heading: str, kind: Any
         head, *rest = each.name.split("_")
         assert camel == "`" + head + "".join(part.capitalize() for part in rest) + "`"
         assert (unit == "s / ms") is (each.metadata.get("unit") == "milliseconds"), each.name
-        value = each.default if each.default is not MISSING else each.default_factory()
+        make = each.default_factory
+        value = each.default if make is MISSING else make()
         assert default == ("a UUIDv4" if each.name == "generate_connection_id" else f"`{value!r}`")
 
 
@@ -96,3 +97,11 @@ def test_the_members_of_the_kernel_exist() -> None:
 def test_route_settings() -> None:
     text = (REFERENCE / "kernel.md").read_text().partition("Settings of a route:")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE)) == set(RouteSettings.__annotations__)
+
+
+def test_every_room_is_on_the_map() -> None:
+    text = (REFERENCE.parents[1] / "ARCHITECTURE.md").read_text()
+    rooms = (REFERENCE.parents[1] / "src" / "mycelia").glob("*/**/*.py")
+    parts = {"kernel", "protocol", "websocket"}
+    here = [each for each in rooms if parts & set(each.parts) and "hooks" not in each.parts]
+    assert {each.stem for each in here if not each.stem.startswith("_") and f"`{each.stem}`" not in text} == set()

@@ -19,6 +19,10 @@ class Facet:
     async def start(self) -> None:
         """Begins to serve."""
 
+    def is_running(self) -> bool:
+        """Whether somebody has started it already; then the system does not start it again."""
+        return False
+
     async def stop(self) -> None:
         """Ends what `start` began."""
 

@@ -65,6 +65,7 @@ class BaseSubsystem:
         self._layers: dict[str, Layer] = {}
         self._routes = Router()
         self._built_routes: list[Route] = []
+        self._adopted: list[Route] = []
         self._facets: dict[str, Facet] = {}
         self._attached: dict[str, Facet] = {}
         self._moving = asyncio.Lock()
@@ -190,9 +191,14 @@ class BaseSubsystem:
         outer = () if self.ms is None else self.ms.middleware
         compose(route, self._layers.values(), (*outer, *self.middleware))
 
+    def adopt(self, route: Route) -> None:
+        """Composes a route that is kept elsewhere, now and whenever something is added, until `dispose`."""
+        self._adopted.append(route)
+        self.compose(route)
+
     def recompose(self) -> None:
         """As `compose`, for all routes; called when something was added."""
-        for route in self._routes:
+        for route in [*self._routes, *self._adopted]:
             self.compose(route)
 
     def _withdraw(self, route: Route) -> bool:
@@ -294,11 +300,16 @@ class BaseSubsystem:
             self._facets.clear()
             self._attached.clear()
             self._layers.clear()
+            self._adopted.clear()
 
     async def start(self) -> None:
-        """Starts the facets, in the order of their building; called by the system's `async with`."""
+        """Starts the facets that do not run yet, in the order of their building.
+
+        Called by the system's `async with`.
+        """
         for facet in list(self._facets.values()):
-            await facet.start()
+            if not facet.is_running():
+                await facet.start()
 
     async def stop(self) -> None:
         """Stops the facets in reverse order; called by the system before it disposes of anything."""

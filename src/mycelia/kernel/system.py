@@ -8,7 +8,7 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from mycelia.errors import BuildError, ConfigError, HandlerError, MyceliaError, NoRoute, NoSuchSubsystem
+from mycelia.errors import BuildError, ConfigError, HandlerError, InvalidMessage, MyceliaError, NoRoute, NoSuchSubsystem
 from mycelia.kernel.builder import settle
 from mycelia.kernel.caller import CURRENT, Caller, Options
 from mycelia.kernel.compose import Middleware, within
@@ -131,6 +131,8 @@ class MessageSystem:
         any error of this package that the handler lets through, and HandlerError for everything else
         that it raises (chained) and for `success: false`. Cancelling it cancels the handler.
         """
+        if not isinstance(message, Message):
+            raise InvalidMessage(f"expected a Message, got {type(message).__name__}; send(Message(path, body))")
         path = message.path
         route = self.exact.get(path)
         params = NO_PARAMS
@@ -143,8 +145,9 @@ class MessageSystem:
             if route.is_async or isawaitable(value):
                 value = await within(timeout, _in_task(value) if route.isolated else value, path)
             outcome = read(value)
-        except MyceliaError:
+        except MyceliaError as fault:
             route.failed += 1
+            fault.passed_on = True
             raise
         except Exception as fault:
             route.failed += 1

@@ -2,11 +2,12 @@
 
 from mycelia.websocket.broadcast import BroadcastResult
 from mycelia.websocket.config import Config, ConnectionConfig, RoutingConfig, ServerConfig
-from mycelia.websocket.connection import Phase, WebSocketConnection
+from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.contract import WebSocketContract
 from mycelia.websocket.facet import WebSocketFacet
 from mycelia.websocket.hook import use_websockets
 from mycelia.websocket.outbox import Overflow, Verdict
+from mycelia.websocket.phase import Phase
 from mycelia.websocket.subsystem import WebSocketSubsystem
 
 __all__ = [

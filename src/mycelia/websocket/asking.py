@@ -15,10 +15,11 @@ __all__ = ["Asking"]
 class Asking:
     """The unanswered requests to one connection, by correlation id; at most `limit` of them."""
 
-    __slots__ = ("_limit", "_waiting")
+    __slots__ = ("_claimed", "_limit", "_waiting")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._claimed: set[str] = set()
         self._waiting: dict[str, asyncio.Future[Any]] = {}
 
     async def ask(self, request: Request, timeout: float, send: Callable[[Request], object]) -> Any:
@@ -39,6 +40,7 @@ class Asking:
             raise RequestTimeout(str(request.path), timeout) from None
         finally:
             del self._waiting[correlation_id]
+            self._claimed.discard(correlation_id)
 
     def answered(self, response: Response) -> bool:
         """Gives a response to whoever asked; False when nobody waits for it."""
@@ -53,6 +55,17 @@ class Asking:
         message = fault.message if fault is not None else "the client reported a failure"
         code = fault.code if fault is not None else "HANDLER_ERROR"
         waiting.set_exception(HandlerError(message, code=code, path="client"))
+        return True
+
+    def claims(self, correlation_id: object) -> bool:
+        """True once for every request that waits."""
+        if (
+            not isinstance(correlation_id, str)
+            or correlation_id not in self._waiting
+            or correlation_id in self._claimed
+        ):
+            return False
+        self._claimed.add(correlation_id)
         return True
 
     def abandon(self, connection_id: str) -> None:

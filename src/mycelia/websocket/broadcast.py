@@ -6,6 +6,7 @@ closed, by the policy of the sending, and the sender is told how many of each.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -73,6 +74,8 @@ class Broadcaster:
     def select(self, chosen: Filter) -> list[WebSocketConnection]:
         """The open connections that a filter selects."""
         if callable(chosen):
+            if inspect.iscoroutinefunction(chosen):
+                raise InvalidMessage("filter: expected a plain function, got an async one, which is always true")
             return [each for each in self._connections.open() if chosen(each)]
         if not isinstance(chosen, Mapping):
             raise InvalidMessage(f"filter: expected an object or a function, got {type(chosen).__name__}")

@@ -7,6 +7,7 @@ from sys import intern
 
 import msgspec
 
+from mycelia.kernel.message import valid_trace_id
 from mycelia.protocol.handshake import Handshake
 
 __all__ = ["ClientInfo"]
@@ -15,7 +16,8 @@ __all__ = ["ClientInfo"]
 class ClientInfo(msgspec.Struct, frozen=True, gc=False):
     """Remote address, path, subprotocol, origin, engine, and the headers that the configuration keeps.
 
-    Cookies, credentials and bearer subprotocols are never here.
+    Cookies, credentials and bearer subprotocols are never here. `trace_id` is the handshake's `x-trace-id`: the
+    trace of every request that brings none of its own.
     """
 
     engine: str
@@ -24,6 +26,7 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
     subprotocol: str | None
     origin: str | None
     headers: tuple[tuple[str, str], ...] = ()
+    trace_id: str | None = None
 
     @classmethod
     def of(cls, request: Handshake, engine: str, subprotocol: str | None, keep: tuple[str, ...]) -> ClientInfo:
@@ -38,6 +41,7 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
             subprotocol,
             headers.get("origin"),
             tuple((intern(name), intern(value)) for name, value in found if value is not None),
+            given if valid_trace_id(given := headers.get("x-trace-id")) else None,
         )
 
     def header(self, name: str) -> str | None:

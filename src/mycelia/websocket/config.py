@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
 from uuid import uuid4
 
-from mycelia.errors import ConfigError
+from mycelia.errors import ConfigError, RouteError
+from mycelia.kernel.path import Pattern
 from mycelia.protocol.handshake import Handshake, HttpReply
+from mycelia.websocket.engines.base import engine_names
 
 __all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
 
@@ -48,6 +50,10 @@ class ServerConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check("websocket", self)
+        if self.type not in engine_names():
+            known = ", ".join(engine_names())
+            raise ConfigError("websocket.type", f"unknown engine {self.type!r}; known: {known}")
         _between("websocket.port", self.port, 0, 65535)
         _between("websocket.options.max_payload", self.max_payload, 1, 2**40)
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
@@ -68,21 +74,28 @@ class ConnectionConfig:
     backlog_bytes: int = 256 * 1024
     concurrent_requests: int = 16
     outbox_bytes: int = 1024 * 1024
+    inbound_bytes: int = 64 * 1024 * 1024
+    max_half_open: int = 4096
+    max_half_open_per_address: int = 2048
     keep_headers: tuple[str, ...] = ("user-agent",)
     generate_connection_id: Callable[[Any], str] = _uuid
 
     def __post_init__(self) -> None:
+        _check("connection", self)
         for name in (
             "max_connections",
             "backlog_requests",
             "backlog_bytes",
             "concurrent_requests",
             "outbox_bytes",
+            "inbound_bytes",
+            "max_half_open",
+            "max_half_open_per_address",
         ):
             _between(f"connection.{name}", getattr(self, name), 1, 2**40)
         for name in ("connection_timeout", "ping_timeout", "close_timeout", "pause_timeout"):
-            _between(f"connection.{name}", getattr(self, name), 0.001, 86400.0)
-        _between("connection.ping_interval", self.ping_interval, 0, 86400.0)
+            _between(f"connection.{name}", getattr(self, name), 0.001, 86400.0, " seconds")
+        _between("connection.ping_interval", self.ping_interval, 0, 86400.0, " seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,13 @@ class RoutingConfig:
     expose: tuple[str, ...] = ()
     transform_incoming: Callable[[Any], Any] | None = None
     transform_outgoing: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        _check("routing", self)
+        try:
+            Pattern.parse(self.default_path)
+        except RouteError as fault:
+            raise ConfigError("routing.default_path", fault.problem) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +181,14 @@ def _section(name: str, kind: type[_Section], given: Any) -> _Section:
     return kind(**values)
 
 
+def _check(section: str, config: Any) -> None:
+    """Every field in the type that it declares, however the section was written."""
+    hints = get_type_hints(type(config))
+    for entry in fields(config):
+        value = _checked(f"{section}.{entry.name}", getattr(config, entry.name), hints[entry.name])
+        object.__setattr__(config, entry.name, value)
+
+
 def _checked(key: str, value: Any, hint: Any) -> Any:
     """The value in the type that the field declares; numbers are finite, lists become tuples."""
     if hint is bool:
@@ -195,9 +223,9 @@ def _known(name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
             raise ConfigError(f"{name}.{key}", f"unknown section; known: {', '.join(known)}")
 
 
-def _between(key: str, value: float, low: float, high: float) -> None:
+def _between(key: str, value: float, low: float, high: float, unit: str = "") -> None:
     if not low <= value <= high:
-        raise ConfigError(key, f"expected {low:g} to {high:g}, got {value:g}")
+        raise ConfigError(key, f"expected {low:g} to {high:g}{unit}, got {value:g}")
 
 
 def _camel(name: str) -> str:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from enum import IntEnum
 from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from mycelia.errors import ConnectionNotFound
-from mycelia.kernel.caller import Caller, Options
+from mycelia.errors import ConnectionNotFound, NotRunning
+from mycelia.kernel.caller import Options
 from mycelia.protocol.codes import Close, may_send
 from mycelia.protocol.envelope import Request, Response
 from mycelia.websocket.asking import Asking
 from mycelia.websocket.engines.base import CanPause, CanPing, Control, Transport
 from mycelia.websocket.outbox import Outbox, Overflow, Verdict
-from mycelia.websocket.principal import ConnectionPrincipal
+from mycelia.websocket.phase import Phase
+from mycelia.websocket.principal import ClientOptions
 
 if TYPE_CHECKING:
     from mycelia.websocket.client import ClientInfo
@@ -29,19 +29,13 @@ if TYPE_CHECKING:
     from mycelia.websocket.runtime import Runtime
     from mycelia.websocket.worker import Worker
 
-__all__ = ["Phase", "WebSocketConnection"]
+__all__ = ["WebSocketConnection"]
 
 _NO_HELD: tuple[tuple[bytes, bool], ...] = ()
 
 
-class Phase(IntEnum):
-    """Where a connection stands; it only ever moves down this list."""
-
-    NEW = 0
-    PENDING = 1  # its `connect` has not been answered: found by id, seen by nobody else, frames held
-    OPEN = 2
-    CLOSING = 3  # our Close is out, or on its way
-    CLOSED = 4  # gone; readable until its `disconnect` has run
+def _drop(payload: bytes, binary: bool) -> None:
+    """What a message does when the connection is gone."""
 
 
 class WebSocketConnection:
@@ -75,7 +69,7 @@ class WebSocketConnection:
         self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
         self._full = False
         self._metadata: dict[str, Any] | None = None
-        self.options = Options(caller=Caller("client", connection_id), connection=self, connection_id=connection_id)
+        self.options: Options = ClientOptions(self)
         self.worker: Worker | None = None
         self._outbox: Outbox | None = None
         self._early: list[tuple[bytes, bool]] | None = None
@@ -94,8 +88,14 @@ class WebSocketConnection:
 
     @metadata.setter
     def metadata(self, value: Mapping[str, Any]) -> None:
+        value = dict(value)
         self.metadata.clear()
         self.metadata.update(value)
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether there is any; asking does not make the mapping."""
+        return bool(self._metadata)
 
     @property
     def socket(self) -> object:
@@ -136,7 +136,9 @@ class WebSocketConnection:
         Raises RequestTimeout, HandlerError (with the client's own code) when it answers `success: false`, and
         ConnectionNotFound when it is, or goes, away.
         """
-        if self.phase not in (Phase.PENDING, Phase.OPEN):
+        if self.phase is Phase.PENDING:
+            raise NotRunning("this client is not accepted yet, so it would not get the request; ask after `connect`")
+        if self.phase is not Phase.OPEN:
             raise ConnectionNotFound(self.id)
         if self._asking is None:
             self._asking = Asking(self._runtime.config.connection.backlog_requests)
@@ -148,8 +150,9 @@ class WebSocketConnection:
 
         Raises ValueError for a code that may not be sent (RFC 6455 §7.4); the connection then stays as it is.
         """
-        if not may_send(code):
-            raise ValueError(f"expected a close code that may be sent (1000, 3000 to 4999, …), got {code}")
+        if not isinstance(code, int) or not isinstance(reason, str) or not may_send(code):
+            wanted = "a close code that may be sent (1000, 3000 to 4999, …) and a reason as text"
+            raise ValueError(f"expected {wanted}, got {code!r} and {reason!r}")
         if self.phase in (Phase.PENDING, Phase.OPEN):
             self._close = (code, reason)
             if self.phase is Phase.PENDING:
@@ -223,9 +226,6 @@ class WebSocketConnection:
         self.phase, self.accepted = Phase.OPEN, True
         if greeting:
             self.write(greeting)
-        metadata = self._metadata
-        if metadata is not None and ConnectionPrincipal.known(metadata):
-            self.options.principal = ConnectionPrincipal(metadata)
         self._drain()
         self.received = partial(self._runtime.dispatch.received, self)
         early, self._early = self._early, None
@@ -267,6 +267,10 @@ class WebSocketConnection:
         """Gives the client's response to whoever asked; False when nobody waits for it."""
         return self._asking is not None and self._asking.answered(response)
 
+    def claims(self, correlation_id: object) -> bool:
+        """Whether a request to this client awaits that response and nobody has claimed it yet."""
+        return self._asking is not None and self._asking.claims(correlation_id)
+
     def pause(self) -> None:
         """Stops reading, where the engine can."""
         if not self.paused and isinstance(self._transport, CanPause):
@@ -283,10 +287,15 @@ class WebSocketConnection:
         """The wheel's question: ping, or judge the last ping. Returns when to ask again."""
         return self._runtime.heartbeat.due(self, now)
 
+    def forgotten(self) -> None:
+        """Nobody finds it any more: what refers back to it is cut, so that it needs no collector."""
+        self.worker = None
+        self.options = Options(caller=self.options.caller, connection_id=self.id)
+
     def gone(self) -> None:
         """Lets go of everything but what handlers of `disconnect` may read."""
         self.phase = Phase.CLOSED
-        self.received = self._hold
+        self.received = _drop
         self._early = self._outbox = self._transport = None
         if self._asking is not None:
             self._asking.abandon(self.id)
@@ -298,6 +307,8 @@ class WebSocketConnection:
         self.phase = Phase.CLOSING
         self.received = self._hold
         self.plain = False
+        if self.worker is not None:
+            self.worker.forget()
         self._runtime.connections.hide(self)
 
     def _hold(self, payload: bytes, binary: bool) -> None:

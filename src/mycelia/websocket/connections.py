@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterator
 
 from mycelia.errors import ConfigError
-from mycelia.websocket.connection import Phase, WebSocketConnection
+from mycelia.websocket.connection import WebSocketConnection
+from mycelia.websocket.phase import Phase
 
 __all__ = ["Connections"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from inspect import isawaitable
-from itertools import count
+from itertools import count, repeat
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from mycelia.errors import InvalidMessage, Overloaded, RequestTimeout
 from mycelia.kernel.caller import CURRENT
-from mycelia.kernel.message import new_trace_id, valid_trace_id
+from mycelia.kernel.message import new_trace_id
 from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import (
@@ -28,7 +28,7 @@ from mycelia.protocol.envelope import (
     from_mapping,
 )
 from mycelia.websocket.faults import apology, failure, fault_of, outcome_response, plain_fault
-from mycelia.websocket.inbound import ClientMessage, silent, timeout_of
+from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
 from mycelia.websocket.resolver import Resolver
 from mycelia.websocket.transform import Transforms
 from mycelia.websocket.worker import CORK_BYTES, SLICE, Raw, Work, Worker
@@ -77,17 +77,19 @@ class Dispatch:
                 work = envelope  # type: ignore[assignment]  # mypy does not narrow a union by `type(x) is`
             else:
                 work = Raw(dialect.codec.decode_value(payload))
-                if isinstance(work.value, dict) and "success" in work.value:
-                    # A response does not wait behind the handler that awaits it.
+                if isinstance(work.value, dict) and connection.claims(work.value.get("correlationId")):
+                    # A response that a handler awaits does not wait behind it.
                     self.runtime.own(self._answer_quietly(connection, work), name="mycelia-response")
                     return
         except ProtocolFault as fault:
             self._fail(connection, fault)
             return
+        self._enqueue(connection, work, len(payload))
+
+    def _enqueue(self, connection: WebSocketConnection, work: Work, size: int) -> None:
         worker = connection.worker
         if worker is None:
             worker = connection.worker = Worker(connection, self)
-        size = len(payload)
         backlog = worker.backlog
         backlog.append((work, size))
         worker.backlog_bytes += size
@@ -115,9 +117,15 @@ class Dispatch:
             connection.push(self._pack(connection, busy))
 
     async def _answer_quietly(self, connection: WebSocketConnection, raw: Raw) -> None:
-        packet = await self.answer(connection, raw)
-        if packet is not None:
-            connection.push(packet)
+        try:
+            envelope = await self._transforms.read(raw.value, connection.id)
+        except ProtocolFault as fault:
+            self._fail(connection, fault)
+            return
+        if isinstance(envelope, Response):
+            self._answered(connection, envelope)
+        else:
+            self._enqueue(connection, envelope, 0)
 
     def _fail(self, connection: WebSocketConnection, fault: ProtocolFault) -> None:
         answer = Fault(fault.code, fault.message, fault.details)
@@ -138,6 +146,8 @@ class Dispatch:
         backlog, cork, loop = worker.backlog, worker.cork, worker.loop
         exact, dialect, options = self._exact, connection.dialect, connection.options
         pack, next_trace_id, plain_replies = dialect.pack, self._next_trace_id, self._transforms.outgoing is None
+        if connection.client.trace_id is not None:
+            next_trace_id = repeat(connection.client.trace_id).__next__
         task = asyncio.current_task()
         assert task is not None
         while backlog or not worker.retiring:
@@ -184,7 +194,7 @@ class Dispatch:
                 if worker.leaving:
                     return
                 if task.cancelling():
-                    await self._uncancel(task, worker)
+                    await worker.clear_cancellation()
                 if packet is not None:
                     if not cork:
                         connection.plain = False  # what others write must push this out first
@@ -208,7 +218,7 @@ class Dispatch:
 
     async def answer(self, connection: WebSocketConnection, work: Work, *, beside: bool = False) -> bytes | None:
         """Runs any request, event or untransformed message; None when nothing is to be sent."""
-        trace_id = self._next_trace_id()
+        trace_id = connection.client.trace_id or self._next_trace_id()
         if isinstance(work, Raw):
             try:
                 envelope = await self._transforms.read(work.value, connection.id)
@@ -223,8 +233,7 @@ class Dispatch:
             await self._handle_event(connection, work, trace_id)
             return None
         metadata = work.metadata or {}
-        if valid_trace_id(metadata.get("traceId")):
-            trace_id = str(metadata["traceId"])
+        trace_id = trace_of(metadata) or trace_id
         route: Route | None = None
         try:
             route, params, message = self.resolver.resolve(connection, work, trace_id)
@@ -288,19 +297,6 @@ class Dispatch:
     ) -> Response:
         return failure(fault_of(error, route, connection.id, trace_id), work.correlation_id, trace_id)
 
-    async def _uncancel(self, task: asyncio.Task[Any], worker: Worker) -> None:
-        """A handler left a cancellation of the task behind; it must not reach the next handler.
-
-        Before Python 3.13 `uncancel` leaves it pending, so a suspension is made for it to come out at.
-        """
-        while task.uncancel():
-            pass
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if worker.leaving:
-                raise
-
     def _leaving(self, connection: WebSocketConnection) -> bool:
         """Whether a handler's cancellation is ours: its client is gone, or the server stops."""
         return not connection.is_open or self.runtime.draining
@@ -318,4 +314,6 @@ class Dispatch:
             return connection.dialect.pack(response)
         except InvalidMessage as error:
             fault = apology("a reply cannot be encoded", connection.id, error)
-            return connection.dialect.pack(failure(fault, response.correlation_id, self._next_trace_id()))
+            # The correlation id may be what cannot be encoded: a transform may have put anything there.
+            correlation_id = response.correlation_id if isinstance(response.correlation_id, str) else None
+            return connection.dialect.pack(failure(fault, correlation_id, self._next_trace_id()))

@@ -43,6 +43,7 @@ class WebSocketFacet(Facet):
             self._engines.append((server, load_engine(server.type)()))
         self._moving = asyncio.Lock()
         self._running = False
+        self._froze = False
 
     # -- server ------------------------------------------------------------------------------------
 
@@ -72,14 +73,20 @@ class WebSocketFacet(Facet):
             where = f"ws://{address[0]}:{address[1]}{server.path}" if address else "in memory"
             logger.info("listening with %s on %s", engine.name, where)
         self._log_exposed()
-        gc.collect()
-        gc.freeze()  # what is here now stays: the collector need not walk it again
+        if gc.get_freeze_count() == 0:  # else another server's start has done it, and its clients are alive
+            gc.collect()
+            gc.freeze()  # what is here now stays: the collector need not walk it again
+            self._froze = True
 
     async def stop(self) -> None:
         """Refuses new clients, closes all connections (1001), and returns when they are gone or time is up.
 
         Does nothing when it is not listening.
         """
+        # In a task of its own: whoever calls may be a client's handler, which the closing cancels.
+        await asyncio.shield(asyncio.create_task(self._stop(), name="mycelia-stop"))
+
+    async def _stop(self) -> None:
         async with self._moving:
             if not self._running:
                 return
@@ -93,7 +100,9 @@ class WebSocketFacet(Facet):
                 await engine.stop()
             await runtime.close(limit)
             self._running = False
-            gc.unfreeze()
+            if self._froze:
+                gc.unfreeze()
+                self._froze = False
 
     async def dispose(self) -> None:
         await self.stop()
@@ -172,19 +181,17 @@ class WebSocketFacet(Facet):
         *,
         requires: Iterable[str] = (),
         concurrent: bool = False,
+        replace: bool = False,
     ) -> None:
-        """Lets `handler` answer `path` for clients, before any subsystem's route; that exposes the path."""
+        """Lets `handler` answer `path` for clients, before any subsystem's route; that exposes the path.
+
+        Raises RouteError when the path has such a handler already, unless `replace` is set.
+        """
         pattern = Pattern.parse(path)
-        route = Route(
-            pattern,
-            handler,
-            compile_plan(handler, pattern),
-            expose=True,
-            requires=frozenset(requires),
-            concurrent=concurrent,
-        )
-        self._runtime.subsystem.compose(route)
-        self._runtime.dispatch.resolver.add(route)
+        plan = compile_plan(handler, pattern)
+        route = Route(pattern, handler, plan, expose=True, requires=requires, concurrent=concurrent)
+        self._runtime.dispatch.resolver.add(route, replace)
+        self._runtime.subsystem.adopt(route)
 
     def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:
         """Calls `handler(message, params, options)` on `connect`, `disconnect` or `error`, after the route."""
@@ -232,6 +239,9 @@ class WebSocketFacet(Facet):
             max_message_bytes=server.max_payload,
             handshake_timeout=limits.connection_timeout,
             close_timeout=limits.close_timeout,
+            inbound_bytes=limits.inbound_bytes,
+            max_half_open=limits.max_half_open,
+            max_half_open_per_address=limits.max_half_open_per_address,
             library=server.options,
         )
 

@@ -69,7 +69,8 @@ def fault_of(error: Exception, route: Route | None, connection_id: str, trace_id
     if isinstance(error, RequestTimeout) and route is not None and error.what == route.path:
         return plain_fault(Code.TIMEOUT, retryable=True)
     if isinstance(error, MyceliaError):
-        if route is None or error.code in _SPEAKING:
+        inner = error.passed_on and error.code in (Code.INVALID_BODY, Code.INVALID_PATH)
+        if route is None or (error.code in _SPEAKING and not inner):
             text = TEXTS.get(error.code, TEXTS[Code.HANDLER_ERROR])
             hidden = error.code == Code.NOT_FOUND and not isinstance(error, InvalidPath)
             return Fault(error.code, text, None if hidden else error.details, error.retryable)

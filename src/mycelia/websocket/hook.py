@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mycelia.errors import BuildError
@@ -39,7 +40,7 @@ def use_websockets(ctx: Context, api: Api, subsystem: Any) -> WebSocketFacet:
     async def broadcast(message: Any, params: Any, options: Any) -> dict[str, Any]:
         body = message.body
         chosen = None
-        if isinstance(body, dict) and "filter" in body:
+        if isinstance(body, Mapping) and "filter" in body:
             body = dict(body)
             chosen = body.pop("filter")
         result = await facet.broadcast(body, chosen)

@@ -7,13 +7,13 @@ from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mycelia.kernel.message import Message, Metadata
+from mycelia.kernel.message import Message, Metadata, valid_trace_id
 from mycelia.protocol.envelope import Event, Request
 
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
 
-__all__ = ["ClientMessage", "silent", "timeout_of"]
+__all__ = ["ClientMessage", "silent", "timeout_of", "trace_of"]
 
 _OURS = frozenset({"traceId", "timeoutMs", "noReply", "idempotencyKey"})
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -71,3 +71,10 @@ def timeout_of(metadata: Mapping[str, Any]) -> float | None:
     if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= 86_400_000:
         return None
     return given / 1000
+
+
+def trace_of(metadata: Mapping[str, Any]) -> str | None:
+    """The trace id that a request brings: its `traceId`, else the `x-trace-id` of its `headers`; else None."""
+    headers = metadata.get("headers")
+    inner = headers.get("x-trace-id") if isinstance(headers, dict) else None
+    return next((given for given in (metadata.get("traceId"), inner) if valid_trace_id(given)), None)

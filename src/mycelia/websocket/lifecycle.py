@@ -22,8 +22,9 @@ from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Close, Code
 from mycelia.protocol.envelope import Event
 from mycelia.protocol.handshake import Handshake, public_view
-from mycelia.websocket.connection import Phase, WebSocketConnection
+from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.inbound import ClientMessage
+from mycelia.websocket.phase import Phase
 
 if TYPE_CHECKING:
     from mycelia.websocket.runtime import Runtime
@@ -52,7 +53,9 @@ class Lifecycle:
         if event not in _EVENTS:
             raise ConfigError("event", f"expected one of {', '.join(_EVENTS)}, got {event!r}")
         pattern = Pattern.parse(f"{self._runtime.subsystem.name}://{event}")
-        self._handlers[event].append(Route(pattern, handler, compile_plan(handler, pattern)))
+        route = Route(pattern, handler, compile_plan(handler, pattern))
+        self._handlers[event].append(route)
+        self._runtime.subsystem.adopt(route)
 
     # -- what happens to a connection ------------------------------------------------------------------
 
@@ -98,7 +101,7 @@ class Lifecycle:
         tells = (fault is not None and self._routes("error")) or self._routes("disconnect")
         if not owed or not tells:
             runtime.connections.forget(connection)
-            connection.worker = None
+            connection.forgotten()
             return
         tasks = [connecting] if connecting is not None else []
         if worker is not None:
@@ -189,7 +192,7 @@ class Lifecycle:
             await self._tell("disconnect", connection, body)
         finally:
             self._runtime.connections.forget(connection)
-            connection.worker = None
+            connection.forgotten()
 
     async def _tell(self, event: ConnectionEvent, connection: WebSocketConnection, body: dict[str, Any]) -> None:
         for route in self._routes(event):

@@ -31,9 +31,9 @@ class Resolver:
         self.handlers = Router()
         self.custom = False  # whether `handlers` has any: the hot path looks at this instead
 
-    def add(self, route: Route) -> None:
+    def add(self, route: Route, replace: bool) -> None:
         """Adds a handler of `register_message_handler`."""
-        self.handlers.add(route)
+        self.handlers.add(route, replace)
         self.custom = True
 
     def exposes(self, path: str) -> bool:

@@ -7,7 +7,9 @@ import logging
 from collections.abc import Coroutine, Iterable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from mycelia.errors import ConfigError
 from mycelia.kernel.message import Message
 from mycelia.kernel.system import MessageSystem
 from mycelia.protocol.codec import CODECS, Codec, subprotocols
@@ -120,11 +122,19 @@ class Runtime:
         dialect = self._dialect(codec, framed)
         keep = self.config.connection.keep_headers
         client = ClientInfo.of(request, server.type, chosen, keep)
-        connection_id = self.config.connection.generate_connection_id(request)
+        connection_id = self._new_id(request)
         connection = WebSocketConnection(connection_id, self, dialect, client)
         self.connections.add(connection)
         self.lifecycle.expect(connection, request)
         return Accept(connection, chosen)
+
+    def _new_id(self, request: Handshake) -> str:
+        made: object = self.config.connection.generate_connection_id(request)
+        connection_id = str(made) if isinstance(made, UUID) else made
+        if not isinstance(connection_id, str) or not connection_id:
+            key = "connection.generate_connection_id"
+            raise ConfigError(key, f"expected it to return a text or a UUID, got {made!r}")
+        return connection_id
 
     def _dialect(self, codec: Codec, framed: bool) -> Dialect:
         key = codec.name, framed

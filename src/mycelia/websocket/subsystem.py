@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mycelia.errors import ConfigError
@@ -30,8 +30,9 @@ class WebSocketSubsystem(BaseSubsystem):
     def __init__(self, name: str = "websocket", *given: Any, **settings: Any) -> None:
         if name != "websocket":
             raise ConfigError("name", f"expected 'websocket', got {name!r}")
+        options = given[0] if given and isinstance(given[0], Mapping) else {}
+        load_config(options.get("config", settings.get("config")))  # before it is enrolled anywhere
         super().__init__(name, *given, **settings)
-        load_config(self.config)
 
     def default_hooks(self) -> Iterable[Hook]:
         return [*super().default_hooks(), use_websockets]

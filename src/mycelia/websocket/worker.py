@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from mycelia.protocol.codes import Close
 from mycelia.protocol.envelope import Event, Request
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ class Worker:
         self.retiring = False  # the task ends when it has nothing to do
         self._overlapping: set[asyncio.Task[None]] | None = None
         self.task = dispatch.runtime.own(dispatch.work(self, connection), name=f"mycelia-worker-{connection.id}")
+        self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """A worker that dies of a fault of ours must not leave its client waiting for ever."""
+        if not task.cancelled() and task.exception() is not None:
+            self._connection.close(Close.INTERNAL_ERROR, "internal error")
 
     # -- in ------------------------------------------------------------------------------------------
 
@@ -95,11 +102,15 @@ class Worker:
             if asleep is not None:
                 asleep.set_result(None)
 
+    def forget(self) -> None:
+        """The connection is closing: what waits is not run any more; what runs may end."""
+        self.backlog.clear()
+        self.backlog_bytes = 0
+
     def leave(self) -> None:
         """The client is gone: cancels what runs, forgets what waits."""
         self.leaving = True
-        self.backlog.clear()
-        self.backlog_bytes = 0
+        self.forget()
         self.cork.clear()
         for handle in (self._grace, self.flush_handle):
             if handle is not None:
@@ -152,6 +163,19 @@ class Worker:
             self.cork_bytes = 0
             for packet in packets:
                 connection.uncork(packet)
+
+    async def clear_cancellation(self) -> None:
+        """A handler left a cancellation of the task behind; it must not reach the next handler.
+
+        Before Python 3.13 `uncancel` leaves it pending, so a suspension is made for it to come out at.
+        """
+        while self.task.uncancel():
+            pass
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self.leaving:
+                raise
 
     # -- beside ------------------------------------------------------------------------------------
 

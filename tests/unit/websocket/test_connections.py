@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.errors import ConfigError
-from mycelia.websocket.connection import Phase, WebSocketConnection
+from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.connections import Connections
+from mycelia.websocket.phase import Phase
 from tests.unit.websocket.support import Room, room
 
 

@@ -26,7 +26,6 @@ from mycelia.websocket.principal import ConnectionPrincipal
 )
 def test_it_reads_what_connect_wrote(metadata: dict[str, Any], known: bool, id: str, permissions: set[str]) -> None:
     principal = ConnectionPrincipal(metadata)
-    assert ConnectionPrincipal.known(metadata) is known
     assert principal.id == id
     assert set(principal.permissions) == permissions
 

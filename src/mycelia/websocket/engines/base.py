@@ -131,6 +131,7 @@ class EngineOptions:
     close_timeout: float = 2.0
     high_water_bytes: int = 64 * 1024
     backlog: int = 1024
+    inbound_bytes: int = 64 * 1024 * 1024
     max_half_open: int = 2048
     max_half_open_per_address: int = 512
     library: Mapping[str, Any] = field(default_factory=dict)

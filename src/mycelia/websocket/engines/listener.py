@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.codes import Close
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.websocket.engines.base import Admit, EngineOptions
-from mycelia.websocket.engines.stream import Reader, Sink, StreamConnection
+from mycelia.websocket.engines.reader import Reader, Sink
+from mycelia.websocket.engines.stream import StreamConnection
 
 __all__ = ["StreamEngine"]
 
@@ -36,6 +38,8 @@ class StreamEngine(ABC):
         self._open: set[StreamConnection] = set()
         self._half_open: dict[StreamConnection, str] = {}  # and the address it came from
         self._by_address: dict[str, int] = {}
+        self._holding: set[StreamConnection] = set()
+        self._held_total = 0
         self._reaper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
 
@@ -131,6 +135,23 @@ class StreamEngine(ABC):
         self._open.discard(connection)
         if not self._open and not self._half_open:
             self._empty.set()
+
+    def held(self, connection: StreamConnection, change: int) -> None:
+        """Keeps count of what unfinished messages hold; above the budget the largest is told to come back later.
+
+        One connection may always have one message of the allowed size on its way, so the budget is never below
+        that; who trickles many of them is who loses.
+        """
+        self._held_total += change
+        if connection.held_bytes:
+            self._holding.add(connection)
+        else:
+            self._holding.discard(connection)
+        if change > 0:
+            budget = max(self.options.inbound_bytes, 2 * self.options.max_message_bytes)
+            while self._held_total > budget:
+                largest = max(self._holding, key=lambda each: each.held_bytes)
+                largest.fail(Close.SERVICE_RESTART, "too much of unfinished messages is held; come back later")
 
     def _reap(self) -> None:
         loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from mycelia.websocket.engines.memory_socket import (
     request_head,
 )
 from mycelia.websocket.engines.memory_transport import MemoryTransport
-from mycelia.websocket.engines.stream import State
+from mycelia.websocket.engines.reader import State
 
 __all__ = ["MemoryEngine"]
 

@@ -18,7 +18,7 @@ from mycelia.protocol.frames import Frame, Opcode, header
 from mycelia.protocol.handshake import BadHandshake, HttpReply, accept_response, check_upgrade, read_request
 from mycelia.websocket.engines.base import Control, Peer
 from mycelia.websocket.engines.memory_socket import MemorySocket, Opened
-from mycelia.websocket.engines.stream import State
+from mycelia.websocket.engines.reader import State
 
 if TYPE_CHECKING:
     from mycelia.websocket.engines.memory import MemoryEngine

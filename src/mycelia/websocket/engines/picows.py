@@ -24,7 +24,8 @@ from mycelia.protocol.assembler import check_text
 from mycelia.protocol.codes import parse_close
 from mycelia.protocol.frames import FrameFault
 from mycelia.websocket.engines.listener import StreamEngine
-from mycelia.websocket.engines.stream import Reader, State, StreamConnection
+from mycelia.websocket.engines.reader import Reader, State
+from mycelia.websocket.engines.stream import StreamConnection
 
 __all__ = ["PicowsEngine"]
 
@@ -96,6 +97,7 @@ class _Parser(WSListener):
     def __init__(self, max_bytes: int) -> None:
         self.owner: StreamConnection | None = None
         self.between = True
+        self.held_bytes = 0  # since the last boundary between two reads
         self.wire = _Wire()
         protocol = WSProtocol(
             None,  # host and port
@@ -128,7 +130,10 @@ class _Parser(WSListener):
         # Where the first bytes of frames can be looked at: they are in the buffer, which did not move.
         self._end = count if self.between and count < _STEADY_BYTES else 0
         self.between = False
+        self.held_bytes += count
         self._feed(count)
+        if self.between:
+            self.held_bytes = 0
         verdict = self.wire.verdict
         if verdict is not None and self.owner is not None:
             self.owner.fail(*verdict)

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from mycelia.protocol.assembler import Assembler, FrameFault, check_close
 from mycelia.protocol.codes import Close, may_send
@@ -28,50 +27,17 @@ from mycelia.protocol.handshake import (
     read_request,
 )
 from mycelia.websocket.engines.base import Control, Peer
+from mycelia.websocket.engines.reader import Reader, State
 
 if TYPE_CHECKING:
     from mycelia.websocket.engines.listener import StreamEngine
 
-__all__ = ["Reader", "Sink", "State", "StreamConnection"]
+__all__ = ["StreamConnection"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
 _CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
 _EMPTY_CLOSE = b"\x88\x00"
-
-
-class Reader(Protocol):
-    """Turns bytes into frames, which it gives to `StreamConnection.on_frame`."""
-
-    def get_buffer(self, hint: int) -> memoryview | bytearray:
-        """Where the next bytes go; never empty."""
-
-    def read(self, count: int) -> bool:
-        """Takes `count` new bytes; False when the reader is between frames and may serve another connection."""
-
-
-class Sink:
-    """The reader of a connection that no longer listens: bytes are read, so that no RST cuts off our Close."""
-
-    __slots__ = ("_buffer",)
-
-    def __init__(self, buffer: bytearray) -> None:
-        self._buffer = buffer
-
-    def get_buffer(self, hint: int) -> bytearray:
-        return self._buffer
-
-    def read(self, count: int) -> bool:
-        return True
-
-
-class State(IntEnum):
-    """Where a connection stands; it only ever moves down this list."""
-
-    HANDSHAKE = 0
-    OPEN = 1
-    CLOSING = 2  # our Close is out: nothing more is sent, messages that come are dropped
-    CLOSED = 3
 
 
 class StreamConnection(asyncio.BufferedProtocol):
@@ -84,16 +50,19 @@ class StreamConnection(asyncio.BufferedProtocol):
         "_engine",
         "_full",
         "_head",
+        "_pong",
         "_reader",
         "_stream",
         "assembler",
         "deadline",
+        "held_bytes",
         "peer",
         "state",
     )
 
     def __init__(self, engine: StreamEngine) -> None:
         self._engine = engine
+        self.held_bytes = 0  # of messages that are not complete
         self.deadline = 0.0  # of the handshake, in the loop's time; the engine sets it
         self.state = State.HANDSHAKE
         self._head: bytes = b""
@@ -101,6 +70,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self.assembler: Assembler | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._full = False
+        self._pong: bytes | None = None
         self._close_code, self._close_reason = int(Close.ABNORMAL), ""
 
     # -- what asyncio calls --------------------------------------------------------------------------
@@ -128,6 +98,17 @@ class StreamConnection(asyncio.BufferedProtocol):
         elif not reader.read(count) and reader is self._reader:
             self._reader = None
             self._engine.release(reader)
+            if self.assembler is not None or self.held_bytes:
+                self._account(0)
+        else:
+            self._account(reader.held_bytes)
+
+    def _account(self, unfinished: int) -> None:
+        """Tells the engine how much of unfinished messages this connection holds."""
+        held = unfinished + (self.assembler.buffered if self.assembler is not None else 0)
+        if held != self.held_bytes and self.state is not State.CLOSED:
+            before, self.held_bytes = self.held_bytes, held
+            self._engine.held(self, held - before)
 
     def eof_received(self) -> bool:
         return False
@@ -140,9 +121,14 @@ class StreamConnection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._full = False
         if self.state is State.OPEN:
+            if self._pong is not None:
+                self._stream.write(pong_frame(self._pong))
+                self._pong = None
             self.peer.congested(False)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.assembler = None
+        self._account(0)
         opened, self.state = self.state is not State.HANDSHAKE, State.CLOSED
         if self._deadline is not None:
             self._deadline.cancel()
@@ -233,7 +219,10 @@ class StreamConnection(asyncio.BufferedProtocol):
             self.peer.received(*message)
         else:
             if opcode == _PING:
-                self._stream.write(pong_frame(payload))
+                if self._full:
+                    self._pong = payload  # only the newest is answered, when there is room (RFC 6455 §5.5.3)
+                else:
+                    self._stream.write(pong_frame(payload))
                 self.peer.control(Control.PING, payload)
             elif opcode == _PONG:
                 self.peer.control(Control.PONG, payload)
@@ -264,6 +253,8 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def _reader_to_sink(self) -> None:
         reader, self._reader = self._reader, self._engine.sink
+        self.assembler = None
+        self._account(0)
         if reader is not None:
             self._engine.discard(reader)
 

@@ -16,7 +16,8 @@ from websockets.protocol import OPEN, Side
 from websockets.protocol import Protocol as LibraryProtocol
 
 from mycelia.websocket.engines.listener import StreamEngine
-from mycelia.websocket.engines.stream import Reader, StreamConnection
+from mycelia.websocket.engines.reader import Reader
+from mycelia.websocket.engines.stream import StreamConnection
 
 __all__ = ["WebsocketsEngine"]
 
@@ -39,6 +40,10 @@ class _LibraryReader:
     def __init__(self, owner: StreamConnection, max_bytes: int, scratch: bytearray) -> None:
         self._owner, self._scratch = owner, scratch
         self.protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=max_bytes, logger=_SILENCE)
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.protocol.reader.buffer)
 
     def get_buffer(self, hint: int) -> bytearray:
         return self._scratch
@@ -69,4 +74,7 @@ class WebsocketsEngine(StreamEngine):
 
     def release(self, reader: Reader) -> None: ...
 
-    def discard(self, reader: Reader) -> None: ...
+    def discard(self, reader: Reader) -> None:
+        """Frees half a frame now: the library's protocol and its parser refer to each other."""
+        if isinstance(reader, _LibraryReader):
+            reader.protocol.reader.buffer.clear()
