@@ -1,1 +1,3 @@
 """Messages between subsystems; knows no socket."""
+
+__all__: list[str] = []

@@ -7,6 +7,7 @@ closed, by the policy of the sending, and the sender is told how many of each.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from mycelia.websocket.dialect import Dialect
 from mycelia.websocket.outbox import Overflow, Verdict
 
 __all__ = ["BroadcastResult", "Broadcaster", "Filter"]
+
+logger = logging.getLogger("mycelia.websocket")
 
 Filter = Callable[[WebSocketConnection], object] | Mapping[str, Any]
 """Which connections: a predicate, or a mapping whose every entry equals the connection's metadata."""
@@ -48,8 +51,8 @@ class Broadcaster:
     ) -> BroadcastResult:
         """Sends `data` to all open connections that `chosen` selects.
 
-        Raises InvalidMessage when it cannot be encoded for one of the codecs in use, and whatever the predicate
-        raises; in both cases before anybody has been sent anything.
+        Raises InvalidMessage before anybody has been sent anything: when it cannot be encoded for one of the codecs
+        in use, or `chosen` is no filter.
         """
         packets = {dialect: dialect.pack_value(data) for dialect in self._dialects()}
         recipients = self._connections.open() if chosen is None else self.select(chosen)
@@ -76,18 +79,32 @@ class Broadcaster:
         if callable(chosen):
             if inspect.iscoroutinefunction(chosen):
                 raise InvalidMessage("filter: expected a plain function, got an async one, which is always true")
-            return [each for each in self._connections.open() if chosen(each)]
+            return self._chosen(chosen)
         if not isinstance(chosen, Mapping):
             raise InvalidMessage(f"filter: expected an object or a function, got {type(chosen).__name__}")
         wanted = list(chosen.items())
         return [each for each in self._connections.open() if _matches(each, wanted)]
+
+    def _chosen(self, predicate: Callable[[WebSocketConnection], object]) -> list[WebSocketConnection]:
+        """Those for which the predicate is true; one for which it raises is left out, and that is logged."""
+        chosen: list[WebSocketConnection] = []
+        failed: list[Exception] = []
+        for connection in self._connections.open():
+            try:
+                if predicate(connection):
+                    chosen.append(connection)
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            logger.warning("a filter raised for %d connections, which are left out", len(failed), exc_info=failed[0])
+        return chosen
 
 
 _ABSENT = object()
 
 
 def _matches(connection: WebSocketConnection, wanted: list[tuple[str, Any]]) -> bool:
-    metadata = connection.metadata if wanted else {}
+    metadata = connection.metadata if connection.has_metadata else {}
     for name, value in wanted:
         held = metadata.get(name, _ABSENT)
         if held is _ABSENT or held != value or isinstance(held, bool) is not isinstance(value, bool):

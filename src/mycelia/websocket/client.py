@@ -8,7 +8,7 @@ from sys import intern
 import msgspec
 
 from mycelia.kernel.message import valid_trace_id
-from mycelia.protocol.handshake import Handshake
+from mycelia.protocol.handshake import Handshake, redact
 
 __all__ = ["ClientInfo"]
 
@@ -40,7 +40,7 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
             request.path,
             subprotocol,
             headers.get("origin"),
-            tuple((intern(name), intern(value)) for name, value in found if value is not None),
+            tuple((intern(name), redact(value)) for name, value in found if value is not None),
             given if valid_trace_id(given := headers.get("x-trace-id")) else None,
         )
 

@@ -6,7 +6,6 @@ worker and the table of its own requests are made when first needed, since most 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mycelia.errors import ConnectionNotFound, NotRunning
 from mycelia.kernel.caller import Options
 from mycelia.protocol.codes import Close, may_send
-from mycelia.protocol.envelope import Request, Response
+from mycelia.protocol.envelope import Request
 from mycelia.websocket.asking import Asking
 from mycelia.websocket.engines.base import CanPause, CanPing, Control, Transport
 from mycelia.websocket.outbox import Outbox, Overflow, Verdict
@@ -46,9 +45,9 @@ class WebSocketConnection:
     """
 
     __slots__ = (
-        "__weakref__", "_asking", "_close", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_runtime",
-        "_transport", "accepted", "active_at", "beat_at", "client", "dialect", "dropped", "id", "options",
-        "paused", "phase", "ping_sent", "plain", "received", "rtt", "wheel_slot", "worker", "write",
+        "__weakref__", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_runtime",
+        "accepted", "active_at", "asking", "beat_at", "client", "close_asked", "dialect", "dropped", "id", "options",
+        "paused", "phase", "ping_sent", "plain", "received", "rtt", "transport", "wheel_slot", "worker", "write",
     )  # fmt: skip
 
     def __init__(self, connection_id: str, runtime: Runtime, dialect: Dialect, client: ClientInfo) -> None:
@@ -64,7 +63,7 @@ class WebSocketConnection:
         self._runtime = runtime
         self.dialect = dialect
         self._opened_at = self.active_at = time()
-        self._transport: Transport | None = None
+        self.transport: Transport | None = None
         self.received: Callable[[bytes, bool], None] = self._hold
         self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
         self._full = False
@@ -73,9 +72,9 @@ class WebSocketConnection:
         self.worker: Worker | None = None
         self._outbox: Outbox | None = None
         self._early: list[tuple[bytes, bool]] | None = None
-        self._asking: Asking | None = None
+        self.asking: Asking | None = None
         self.ping_sent: tuple[float, float] | None = None  # when, and the last activity before
-        self._close: tuple[int, str] | None = None
+        self.close_asked: tuple[int, str] | None = None  # what this side closed with
 
     # -- what applications use -----------------------------------------------------------------------
 
@@ -100,7 +99,7 @@ class WebSocketConnection:
     @property
     def socket(self) -> object:
         """The engine library's own object for this connection; None when it is gone."""
-        return None if self._transport is None else self._transport.extra("native")
+        return None if self.transport is None else self.transport.extra("native")
 
     @property
     def connected_at(self) -> datetime:
@@ -120,7 +119,7 @@ class WebSocketConnection:
     async def send(
         self, data: Any, *, overflow: Overflow | str = Overflow.DISCONNECT, key: str | None = None
     ) -> Verdict | None:
-        """Sends a mapping or a Message's body to this client, at most once.
+        """Sends a mapping, or a Message (as its path, body and trace id), to this client, at most once.
 
         Returns None when it was written, else what became of it. Raises ConnectionNotFound when the client is
         gone and InvalidMessage when the data cannot be encoded.
@@ -140,10 +139,10 @@ class WebSocketConnection:
             raise NotRunning("this client is not accepted yet, so it would not get the request; ask after `connect`")
         if self.phase is not Phase.OPEN:
             raise ConnectionNotFound(self.id)
-        if self._asking is None:
-            self._asking = Asking(self._runtime.config.connection.backlog_requests)
+        if self.asking is None:
+            self.asking = Asking(self._runtime.config.connection.backlog_requests)
         request = Request(path, body, self._runtime.next_correlation_id())
-        return await self._asking.ask(request, timeout, lambda asked: self.push(self.dialect.pack(asked)))
+        return await self.asking.ask(request, timeout, lambda asked: self.push(self.dialect.pack(asked)))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Closes with this code; does nothing when the connection is closing already.
@@ -154,22 +153,22 @@ class WebSocketConnection:
             wanted = "a close code that may be sent (1000, 3000 to 4999, …) and a reason as text"
             raise ValueError(f"expected {wanted}, got {code!r} and {reason!r}")
         if self.phase in (Phase.PENDING, Phase.OPEN):
-            self._close = (code, reason)
+            self.close_asked = (code, reason)
             if self.phase is Phase.PENDING:
                 self._outbox = self._early = None  # nothing but the Close goes out
             self._flush()
             self._end()
-            if self._outbox and self._transport is not None:
-                self._transport.abort()  # its Close would stand behind all that it does not read
-            elif self._transport is not None:
-                self._transport.close(code, reason)
+            if self._outbox and self.transport is not None:
+                self.transport.abort()  # its Close would stand behind all that it does not read
+            elif self.transport is not None:
+                self.transport.close(code, reason)
 
     def ping(self) -> None:
         """Sends a ping where the engine can; `rtt` is set when the answer comes (RFC 6455 §5.5.2)."""
-        if isinstance(self._transport, CanPing) and self.phase in (Phase.PENDING, Phase.OPEN):
+        if isinstance(self.transport, CanPing) and self.phase in (Phase.PENDING, Phase.OPEN):
             if self.ping_sent is None:
                 self.ping_sent = (monotonic(), self.active_at)
-            self._transport.ping(b"")
+            self.transport.ping(b"")
 
     def __repr__(self) -> str:
         return f"<WebSocketConnection {self.id} {self.phase.name}>"
@@ -178,7 +177,7 @@ class WebSocketConnection:
     # `received` is an attribute: while pending it holds messages back, once accepted it is the dispatch itself.
 
     def opened(self, transport: Transport) -> None:
-        self._transport = transport
+        self.transport = transport
         self.write = self.dialect.writer(transport)
         self.phase = Phase.PENDING
         self._runtime.lifecycle.opened(self)
@@ -207,19 +206,6 @@ class WebSocketConnection:
         self._runtime.lifecycle.closed(self, code, reason)
 
     # -- what the rest of the subsystem uses ---------------------------------------------------------
-
-    @property
-    def close_asked(self) -> tuple[int, str] | None:
-        """The code and reason that this side closed with; None when it did not."""
-        return self._close
-
-    @property
-    def deadline(self) -> float:
-        """By when it must be accepted, in the loop's time; counted from the TCP accept where that is known."""
-        given = None if self._transport is None else self._transport.extra("deadline")
-        if isinstance(given, float):
-            return given
-        return asyncio.get_running_loop().time() + self._runtime.config.connection.connection_timeout
 
     def accept(self, greeting: bytes) -> None:
         """`connect` has accepted: the greeting goes out, then what was held, then in what was held."""
@@ -263,25 +249,17 @@ class WebSocketConnection:
         else:
             self.push(packet)
 
-    def answered(self, response: Response) -> bool:
-        """Gives the client's response to whoever asked; False when nobody waits for it."""
-        return self._asking is not None and self._asking.answered(response)
-
-    def claims(self, correlation_id: object) -> bool:
-        """Whether a request to this client awaits that response and nobody has claimed it yet."""
-        return self._asking is not None and self._asking.claims(correlation_id)
-
     def pause(self) -> None:
         """Stops reading, where the engine can."""
-        if not self.paused and isinstance(self._transport, CanPause):
+        if not self.paused and isinstance(self.transport, CanPause):
             self.paused = True
-            self._transport.pause()
+            self.transport.pause()
 
     def resume(self) -> None:
         """Reads again."""
-        if self.paused and isinstance(self._transport, CanPause):
+        if self.paused and isinstance(self.transport, CanPause):
             self.paused = False
-            self._transport.resume()
+            self.transport.resume()
 
     def due(self, now: float) -> float:
         """The wheel's question: ping, or judge the last ping. Returns when to ask again."""
@@ -296,9 +274,9 @@ class WebSocketConnection:
         """Lets go of everything but what handlers of `disconnect` may read."""
         self.phase = Phase.CLOSED
         self.received = _drop
-        self._early = self._outbox = self._transport = None
-        if self._asking is not None:
-            self._asking.abandon(self.id)
+        self._early = self._outbox = self.transport = None
+        if self.asking is not None:
+            self.asking.abandon(self.id)
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -320,7 +298,7 @@ class WebSocketConnection:
         self._early.append((payload, binary))
         limits = self._runtime.config.connection
         if len(self._early) >= limits.backlog_requests or sum(len(p) for p, _ in self._early) >= limits.backlog_bytes:
-            if isinstance(self._transport, CanPause):
+            if isinstance(self.transport, CanPause):
                 self.pause()
             else:
                 self.close(Close.TRY_AGAIN_LATER, "too much before the connection was accepted")

@@ -9,27 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from inspect import isawaitable
-from itertools import count, repeat
+from itertools import repeat
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from mycelia.errors import InvalidMessage, Overloaded, RequestTimeout
+from mycelia.errors import Overloaded, RequestTimeout
 from mycelia.kernel.caller import CURRENT
-from mycelia.kernel.message import new_trace_id
 from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import (
     Event,
-    Fault,
     ProtocolFault,
     Request,
     Response,
     ResponseMetadata,
-    from_mapping,
 )
-from mycelia.websocket.faults import apology, failure, fault_of, outcome_response, plain_fault
+from mycelia.websocket.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
 from mycelia.websocket.resolver import Resolver
+from mycelia.websocket.responder import Responder
 from mycelia.websocket.transform import Transforms
 from mycelia.websocket.worker import CORK_BYTES, SLICE, Raw, Work, Worker
 
@@ -48,12 +46,10 @@ class Dispatch:
         self.limits = runtime.config.connection
         self.resolver = Resolver(runtime.system, runtime.subsystem.name, runtime.config.routing)
         self.unmatched_responses = 0
-        self.refused = 0
         self._transforms = Transforms(runtime.config.routing)
+        self.responder = Responder(runtime, self._transforms)
         self._plain_requests = self._transforms.incoming is None
         self._exact: Mapping[str, Route] = runtime.system.exact
-        # Made without a Python frame, since every reply bears one: the prefix is this process's, the number ours.
-        self._next_trace_id = map((new_trace_id() + ".%d").__mod__, count(1)).__next__
 
     # -- in ------------------------------------------------------------------------------------------
 
@@ -77,62 +73,45 @@ class Dispatch:
                 work = envelope  # type: ignore[assignment]  # mypy does not narrow a union by `type(x) is`
             else:
                 work = Raw(dialect.codec.decode_value(payload))
-                if isinstance(work.value, dict) and connection.claims(work.value.get("correlationId")):
+                asking = connection.asking
+                if (
+                    asking is not None
+                    and isinstance(work.value, dict)
+                    and asking.claims(work.value.get("correlationId"))
+                ):
                     # A response that a handler awaits does not wait behind it.
                     self.runtime.own(self._answer_quietly(connection, work), name="mycelia-response")
                     return
         except ProtocolFault as fault:
-            self._fail(connection, fault)
+            self.responder.fail(connection, fault)
             return
-        self._enqueue(connection, work, len(payload))
+        self._enqueue(connection, work, payload)
 
-    def _enqueue(self, connection: WebSocketConnection, work: Work, size: int) -> None:
+    def _enqueue(self, connection: WebSocketConnection, work: Work, payload: bytes) -> None:
         worker = connection.worker
         if worker is None:
             worker = connection.worker = Worker(connection, self)
         backlog = worker.backlog
-        backlog.append((work, size))
-        worker.backlog_bytes += size
-        asleep = worker.asleep
-        if asleep is not None:
-            worker.asleep = None
-            asleep.set_result(None)
+        backlog.append((work, payload))
+        worker.backlog_bytes += len(payload)
+        if worker.asleep is not None:
+            worker.wake()
         if len(backlog) >= worker.most or worker.backlog_bytes >= worker.most_bytes:
             worker.overfull()
 
-    def refuse(self, connection: WebSocketConnection, work: Work) -> None:
-        """Answers a request that found the backlog full."""
-        self.refused += 1
-        if isinstance(work, Raw):
-            try:
-                envelope = from_mapping(work.value)
-            except ProtocolFault as fault:
-                self._fail(connection, fault)
-                return
-            assert not isinstance(envelope, Response)
-            work = envelope
-        if isinstance(work, Request) and not silent(work.metadata):
-            overloaded = plain_fault(Code.OVERLOADED, retryable=True)
-            busy = failure(overloaded, work.correlation_id, self._next_trace_id())
-            connection.push(self._pack(connection, busy))
-
     async def _answer_quietly(self, connection: WebSocketConnection, raw: Raw) -> None:
         try:
-            envelope = await self._transforms.read(raw.value, connection.id)
+            envelope = await self._transforms.read(raw, connection.id)
         except ProtocolFault as fault:
-            self._fail(connection, fault)
+            self.responder.fail(connection, fault)
             return
         if isinstance(envelope, Response):
             self._answered(connection, envelope)
         else:
-            self._enqueue(connection, envelope, 0)
-
-    def _fail(self, connection: WebSocketConnection, fault: ProtocolFault) -> None:
-        answer = Fault(fault.code, fault.message, fault.details)
-        connection.push(self._pack(connection, failure(answer, fault.correlation_id, self._next_trace_id())))
+            self._enqueue(connection, envelope, b"")
 
     def _answered(self, connection: WebSocketConnection, response: Response) -> None:
-        if not connection.answered(response):
+        if not (connection.asking is not None and connection.asking.answered(response)):
             self.unmatched_responses += 1
 
     # -- the loop --------------------------------------------------------------------------------------
@@ -145,7 +124,11 @@ class Dispatch:
         """
         backlog, cork, loop = worker.backlog, worker.cork, worker.loop
         exact, dialect, options = self._exact, connection.dialect, connection.options
-        pack, next_trace_id, plain_replies = dialect.pack, self._next_trace_id, self._transforms.outgoing is None
+        pack, next_trace_id, plain_replies = (
+            dialect.pack,
+            self.responder.next_trace_id,
+            self._transforms.outgoing is None,
+        )
         if connection.client.trace_id is not None:
             next_trace_id = repeat(connection.client.trace_id).__next__
         task = asyncio.current_task()
@@ -154,8 +137,8 @@ class Dispatch:
             until = monotonic() + SLICE
             simple = plain_replies and not self.resolver.custom
             while backlog:
-                work, size = backlog.popleft()
-                worker.backlog_bytes -= size
+                work, payload = backlog.popleft()
+                worker.backlog_bytes -= len(payload)
                 if connection.paused:
                     worker.relieved()
                 if cork and worker.flush_handle is None:
@@ -188,9 +171,14 @@ class Dispatch:
                             raise
                         packet = dialect.pack(self._cancelled(work, trace_id))
                     except Exception as error:
-                        packet = self._pack(connection, self._failed(error, route, connection, work, trace_id))
+                        packet = self.responder.pack(connection, self._failed(error, route, connection, work, trace_id))
                 else:
-                    packet = await self.answer(connection, work)
+                    try:
+                        packet = await self.answer(connection, work, payload)
+                    except asyncio.CancelledError:
+                        if self._leaving(connection):
+                            raise
+                        packet = None  # of an event's handler, or of a transform; nobody waits for an answer
                 if worker.leaving:
                     return
                 if task.cancelling():
@@ -209,36 +197,45 @@ class Dispatch:
             if cork:
                 worker.flush()
             # A sleeping worker holds nothing of the last request, which may have been large.
-            work = packet = value = message = response = None  # type: ignore[assignment]
+            work = payload = packet = value = message = response = None  # type: ignore[assignment]
             CURRENT.set(None)
             worker.asleep = asleep = loop.create_future()
-            await asleep
+            try:
+                await asleep
+            except asyncio.CancelledError:
+                if self._leaving(connection):
+                    raise
+                worker.asleep = None  # a handler cancelled its task after it had returned
+                await worker.clear_cancellation()
         if connection.worker is worker:
             connection.worker = None
 
-    async def answer(self, connection: WebSocketConnection, work: Work, *, beside: bool = False) -> bytes | None:
+    async def answer(
+        self, connection: WebSocketConnection, work: Work, payload: bytes, *, beside: bool = False
+    ) -> bytes | None:
         """Runs any request, event or untransformed message; None when nothing is to be sent."""
-        trace_id = connection.client.trace_id or self._next_trace_id()
+        trace_id = connection.client.trace_id or self.responder.next_trace_id()
+        whole: object = payload
         if isinstance(work, Raw):
             try:
-                envelope = await self._transforms.read(work.value, connection.id)
+                envelope = await self._transforms.read(work, connection.id)
             except ProtocolFault as fault:
-                self._fail(connection, fault)
+                self.responder.fail(connection, fault)
                 return None
             if isinstance(envelope, Response):
                 self._answered(connection, envelope)
                 return None
-            work = envelope
+            whole, work = work.value, envelope
         if isinstance(work, Event):
-            await self._handle_event(connection, work, trace_id)
+            await self._handle_event(connection, work, trace_id, whole)
             return None
         metadata = work.metadata or {}
         trace_id = trace_of(metadata) or trace_id
         route: Route | None = None
         try:
-            route, params, message = self.resolver.resolve(connection, work, trace_id)
+            route, params, message = self.resolver.resolve(connection, work, trace_id, whole)
             if route.concurrent and not beside:
-                if connection.worker is None or not connection.worker.overlap(work):
+                if connection.worker is None or not connection.worker.overlap(work, payload):
                     raise Overloaded("concurrent requests of one connection", self.limits.concurrent_requests)
                 return None
             value = await self._run(route, message, params, timeout_of(metadata))
@@ -254,7 +251,7 @@ class Dispatch:
             return None
         if self._transforms.outgoing is not None:
             return await self._transforms.pack(response, connection.dialect, connection.id, trace_id)
-        return self._pack(connection, response)
+        return self.responder.pack(connection, response)
 
     async def _run(self, route: Route, message: ClientMessage, params: Mapping[str, str], timeout: float | None) -> Any:
         """Runs a handler under the request's deadline; an isolated one in a task and context of its own."""
@@ -276,10 +273,10 @@ class Dispatch:
                 raise RequestTimeout(route.path, timeout) from None
             raise
 
-    async def _handle_event(self, connection: WebSocketConnection, event: Event, trace_id: str) -> None:
+    async def _handle_event(self, connection: WebSocketConnection, event: Event, trace_id: str, whole: object) -> None:
         route: Route | None = None
         try:
-            route, params, message = self.resolver.default(connection, event, trace_id)
+            route, params, message = self.resolver.default(connection, event, trace_id, whole)
             await self._run(route, message, params, None)
             route.handled += 1
         except Exception as error:
@@ -307,13 +304,3 @@ class Dispatch:
         while task is not None and task.uncancel():
             pass
         return failure(plain_fault(Code.CANCELLED), work.correlation_id, trace_id)
-
-    def _pack(self, connection: WebSocketConnection, response: Response) -> bytes:
-        """The packet of a response; of an apology when the handler's data cannot be encoded."""
-        try:
-            return connection.dialect.pack(response)
-        except InvalidMessage as error:
-            fault = apology("a reply cannot be encoded", connection.id, error)
-            # The correlation id may be what cannot be encoded: a transform may have put anything there.
-            correlation_id = response.correlation_id if isinstance(response.correlation_id, str) else None
-            return connection.dialect.pack(failure(fault, correlation_id, self._next_trace_id()))

@@ -56,7 +56,7 @@ class WebSocketFacet(Facet):
         async with self._moving:
             if self._running:
                 raise NotRunning("the WebSocket server is already running; stop() it first")
-            self._runtime.draining = False
+            self._runtime.draining = self._runtime.closing = False
             started: list[Engine] = []
             try:
                 for server, engine in self._engines:
@@ -185,7 +185,8 @@ class WebSocketFacet(Facet):
     ) -> None:
         """Lets `handler` answer `path` for clients, before any subsystem's route; that exposes the path.
 
-        Raises RouteError when the path has such a handler already, unless `replace` is set.
+        Raises RouteError when the path has such a handler already, unless `replace` is set. It lasts until `dispose`;
+        what is given to the subsystem's method of this name lasts for every build.
         """
         pattern = Pattern.parse(path)
         plan = compile_plan(handler, pattern)
@@ -194,7 +195,10 @@ class WebSocketFacet(Facet):
         self._runtime.subsystem.adopt(route)
 
     def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:
-        """Calls `handler(message, params, options)` on `connect`, `disconnect` or `error`, after the route."""
+        """Calls `handler(message, params, options)` on `connect`, `disconnect` or `error`, after the route.
+
+        It lasts until `dispose`; what is given to the subsystem's method of this name lasts for every build.
+        """
         self._runtime.lifecycle.register(event, handler)
 
     def on_connect(self, handler: Callable[..., Any]) -> None:
@@ -264,4 +268,5 @@ class WebSocketFacet(Facet):
             if route.expose or resolver.exposes(route.path)
         )
         handlers = sorted(route.path for route in resolver.handlers)
-        logger.info("clients may call: %s", ", ".join([*exposed, *handlers]) or "nothing")
+        default = [f"{self.config.routing.default_path} (with whatever else)"] if resolver.default_is_own() else []
+        logger.info("clients may call: %s", ", ".join([*exposed, *handlers, *default]) or "nothing")

@@ -38,6 +38,7 @@ TEXTS: Mapping[str, str] = {
 # What a handler may raise so that its own client learns the code; anything else becomes HANDLER_ERROR.
 _SPEAKING = frozenset(
     {Code.UNAUTHORIZED, Code.FORBIDDEN, Code.INVALID_BODY, Code.INVALID_PATH, Code.OVERLOADED, Code.DISABLED}
+    | {Code.CONNECTION_NOT_FOUND}
 )
 
 

@@ -29,6 +29,8 @@ def use_websockets(ctx: Context, api: Api, subsystem: Any) -> WebSocketFacet:
     if ctx.ms is None:
         raise BuildError(ctx.name, "expected ms=MessageSystem(…): clients' messages go through it")
     facet = WebSocketFacet(load_config(ctx.config), ctx.ms, subsystem)
+    for register in getattr(subsystem, "registrations", ()):
+        register(facet)
     own = f"{ctx.name}://"
 
     async def nothing(message: Any, params: Any, options: Any) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class ClientMessage(Message):
         self.connection = connection
         self.trace_id = trace_id
 
+    def __repr__(self) -> str:
+        return f"ClientMessage({self.path!r})"  # a body may hold a token, as that of `connect` does
+
     def _make_metadata(self) -> Metadata:
         envelope, connection = self._envelope, self.connection
         options = connection.options

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from mycelia.errors import ConfigError, Forbidden, HandlerError, Unauthorized
@@ -67,8 +68,8 @@ class Lifecycle:
     def opened(self, connection: WebSocketConnection) -> None:
         """The 101 is out."""
         request = self._requests.pop(connection, None)
-        self._told.add(connection)
         if request is None:
+            self._told.add(connection)
             self._accept(connection)
             return
         self._connecting[connection] = self._runtime.own(
@@ -118,16 +119,15 @@ class Lifecycle:
         return own + self._handlers[event]
 
     async def _connect(self, connection: WebSocketConnection, request: Handshake) -> None:
+        self._told.add(connection)
         body = public_view(request)
         refusal: tuple[Close, str] | None = None
-        deadline = asyncio.timeout_at(connection.deadline)
+        deadline = asyncio.timeout_at(self._deadline(connection))
         try:
             async with deadline:
                 for route in self._routes("connect"):
-                    outcome = read(await self._call(route, connection, body))
-                    if not outcome.success:
-                        code = outcome.error.code if outcome.error is not None else ""
-                        refusal = _refused(code)
+                    refusal = _verdict(await self._call(route, connection, body))
+                    if refusal is not None:
                         break
         except (Unauthorized, Forbidden, HandlerError) as error:
             if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
@@ -140,6 +140,11 @@ class Lifecycle:
                 self.failed(connection, *refusal)
             else:
                 refusal = self._broken(connection, error)
+        except asyncio.CancelledError as error:
+            if connection.phase is not Phase.PENDING or self._runtime.draining:
+                raise
+            _clear_cancellation()  # of the handler's own making
+            refusal = self._broken(connection, error)
         self._connecting.pop(connection, None)
         if connection.phase is not Phase.PENDING:
             return
@@ -148,19 +153,25 @@ class Lifecycle:
         else:
             connection.close(*refusal)
 
-    def _broken(self, connection: WebSocketConnection, error: Exception) -> tuple[Close, str]:
+    def _deadline(self, connection: WebSocketConnection) -> float:
+        """By when it must be accepted, in the loop's time; counted from the TCP accept where that is known."""
+        given = None if connection.transport is None else connection.transport.extra("deadline")
+        if isinstance(given, float):
+            return given
+        return asyncio.get_running_loop().time() + self._runtime.config.connection.connection_timeout
+
+    def _broken(self, connection: WebSocketConnection, error: BaseException) -> tuple[Close, str]:
         logger.error("the connect handler of %s failed", connection.id, exc_info=error)
         refusal = Close.INTERNAL_ERROR, "connect failed"
         self.failed(connection, *refusal)
         return refusal
 
     def _accept(self, connection: WebSocketConnection) -> None:
-        runtime = self._runtime
-        runtime.connections.show(connection)
-        runtime.heartbeat.begin(connection)
         greeting = b""
         if connection.client.subprotocol == connection.dialect.codec.subprotocol is not None:
             greeting = connection.dialect.pack(Event("websocket.connected", self._introduction(connection)))
+        self._runtime.connections.show(connection)
+        self._runtime.heartbeat.begin(connection)
         connection.accept(greeting)
 
     def _introduction(self, connection: WebSocketConnection) -> dict[str, Any]:
@@ -198,7 +209,10 @@ class Lifecycle:
         for route in self._routes(event):
             try:
                 await self._call(route, connection, body)
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and self._runtime.closing:
+                    raise
+                _clear_cancellation()
                 logger.exception("the %s handler of %s failed", event, connection.id)
 
     async def _call(self, route: Route, connection: WebSocketConnection, body: dict[str, Any]) -> Any:
@@ -213,6 +227,28 @@ class Lifecycle:
             raise
         route.handled += 1
         return value
+
+
+def _verdict(value: Any) -> tuple[Close, str] | None:
+    """How what a `connect` handler returned refuses the client; None when it accepts.
+
+    This fails closed: `False`, anything with a `success` that is not true, and an `error` without a `success` refuse,
+    also where the envelope is not quite the seed's.
+    """
+    outcome = read(value)
+    error = outcome.error.code if outcome.error is not None else ""
+    if value is False or not outcome.success:
+        return _refused(error)
+    if isinstance(value, Mapping) and (value.get("success", True) is not True or value.get("error")):
+        given = value.get("error")
+        return _refused(str(given.get("code", "")) if isinstance(given, Mapping) else "")
+    return None
+
+
+def _clear_cancellation() -> None:
+    task = asyncio.current_task()
+    while task is not None and task.uncancel():
+        pass
 
 
 def _refused(code: str) -> tuple[Close, str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Resolver", "Target"]
 
+_REQUEST = {"path": None, "body": None, "correlationId": None, "metadata": None}
 Target = tuple[Route, Mapping[str, str], ClientMessage]
 
 
@@ -43,10 +44,13 @@ class Resolver:
             for pattern in self._routing.expose
         )
 
-    def resolve(self, connection: WebSocketConnection, work: Request, trace_id: str) -> Target:
-        """The target of a request. Raises NoRoute for what clients may not call, and InvalidPath."""
+    def resolve(self, connection: WebSocketConnection, work: Request, trace_id: str, whole: object) -> Target:
+        """The target of a request. Raises NoRoute for what clients may not call, and InvalidPath.
+
+        `whole` is the message that the request was decoded from, for the default path: encoded, or as a mapping.
+        """
         if work.path is None:
-            return self.default(connection, work, trace_id)
+            return self.default(connection, work, trace_id, whole)
         path, _ = fill(work.path, work.body)
         found = self.handlers.match(path)
         if found is None:
@@ -66,17 +70,25 @@ class Resolver:
                     found = None
         if found is not None:
             return found[0], found[1], ClientMessage(path, work.body, connection, work, trace_id)
-        if self._default_is_own():
-            return self.default(connection, work, trace_id)
+        if self.default_is_own():
+            return self.default(connection, work, trace_id, whole)
         raise NoRoute(path)
 
-    def default(self, connection: WebSocketConnection, work: Request | Event, trace_id: str) -> Target:
-        """The target of the default path, which needs no `expose`; its message's body is the envelope."""
+    def default(self, connection: WebSocketConnection, work: Request | Event, trace_id: str, whole: object) -> Target:
+        """The target of the default path, which needs no `expose`.
+
+        Its message's body is the envelope with all that the client put there; the keys of a request are there
+        even when the client left them out.
+        """
         path = self._routing.default_path
         route, params = self._system.resolve(path)
-        return route, params, ClientMessage(path, to_mapping(work), connection, work, trace_id)
+        value = connection.dialect.codec.decode_value(whole) if isinstance(whole, bytes) and whole else whole
+        given = value if isinstance(value, Mapping) else to_mapping(work)
+        body = {**_REQUEST, **given} if isinstance(work, Request) else dict(given)
+        return route, params, ClientMessage(path, body, connection, work, trace_id)
 
-    def _default_is_own(self) -> bool:
+    def default_is_own(self) -> bool:
+        """Whether the application itself handles the default path."""
         try:
             route, _ = self._system.resolve(self._routing.default_path)
         except MyceliaError:

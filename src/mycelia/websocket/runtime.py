@@ -48,6 +48,7 @@ class Runtime:
         self.system = system
         self.subsystem = subsystem
         self.draining = False
+        self.closing = False  # its tasks are being cancelled
         self._tasks: set[asyncio.Task[Any]] = set()
         self._numbers = count(1)
         self._dialects: dict[tuple[str, bool], Dialect] = {}
@@ -79,6 +80,7 @@ class Runtime:
             if not tasks:
                 return
             if cancel:
+                self.closing = True
                 for task in tasks:
                     task.cancel()
             await asyncio.wait(tasks, timeout=seconds)
@@ -131,9 +133,9 @@ class Runtime:
     def _new_id(self, request: Handshake) -> str:
         made: object = self.config.connection.generate_connection_id(request)
         connection_id = str(made) if isinstance(made, UUID) else made
-        if not isinstance(connection_id, str) or not connection_id:
+        if not isinstance(connection_id, str) or not 0 < len(connection_id) <= 128 or not connection_id.isprintable():
             key = "connection.generate_connection_id"
-            raise ConfigError(key, f"expected it to return a text or a UUID, got {made!r}")
+            raise ConfigError(key, f"expected a UUID or 1 to 128 printable characters, got {made!r}")
         return connection_id
 
     def _dialect(self, codec: Codec, framed: bool) -> Dialect:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mycelia.errors import ConfigError
@@ -13,6 +13,7 @@ from mycelia.websocket.hook import use_websockets
 
 if TYPE_CHECKING:
     from mycelia.websocket.facet import WebSocketFacet
+    from mycelia.websocket.lifecycle import ConnectionEvent
 
 __all__ = ["WebSocketSubsystem"]
 
@@ -33,6 +34,21 @@ class WebSocketSubsystem(BaseSubsystem):
         options = given[0] if given and isinstance(given[0], Mapping) else {}
         load_config(options.get("config", settings.get("config")))  # before it is enrolled anywhere
         super().__init__(name, *given, **settings)
+        self.registrations: list[Callable[[WebSocketFacet], None]] = []
+
+    def register_message_handler(self, path: str, handler: Callable[..., Any], **settings: Any) -> None:
+        """As `WebSocketFacet.register_message_handler`, at any time: before `build`, and for every later build."""
+        self._register(lambda facet: facet.register_message_handler(path, handler, **settings))
+
+    def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:
+        """As `WebSocketFacet.register_connection_handler`, at any time: before `build`, and for every later build."""
+        self._register(lambda facet: facet.register_connection_handler(event, handler))
+
+    def _register(self, registration: Callable[[WebSocketFacet], None]) -> None:
+        facet = self.find("websocket")
+        if facet is not None:
+            registration(facet)
+        self.registrations.append(registration)
 
     def default_hooks(self) -> Iterable[Hook]:
         return [*super().default_hooks(), use_websockets]

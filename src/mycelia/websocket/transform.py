@@ -11,6 +11,7 @@ from mycelia.protocol.envelope import Envelope, ProtocolFault, Response, from_ma
 from mycelia.websocket.config import RoutingConfig
 from mycelia.websocket.dialect import Dialect
 from mycelia.websocket.faults import TEXTS, apology, failure
+from mycelia.websocket.worker import Raw
 
 __all__ = ["Transforms"]
 
@@ -24,17 +25,19 @@ class Transforms:
         self.incoming: Callable[[Any], Any] | None = routing.transform_incoming
         self.outgoing: Callable[[Any], Any] | None = routing.transform_outgoing
 
-    async def read(self, value: object, connection_id: str) -> Envelope:
-        """The envelope that `transform_incoming` makes of a decoded message. Raises ProtocolFault."""
+    async def read(self, raw: Raw, connection_id: str) -> Envelope:
+        """The envelope that `transform_incoming` makes of a decoded message, which stays in `raw`.
+
+        Raises ProtocolFault.
+        """
         assert self.incoming is not None
         try:
-            value = self.incoming(value)
-            if inspect.isawaitable(value):
-                value = await value
+            value = self.incoming(raw.value)
+            raw.value = await value if inspect.isawaitable(value) else value
         except Exception as error:
             fault = apology("transform_incoming failed", connection_id, error)
             raise ProtocolFault(Code.INVALID_MESSAGE, TEXTS[Code.INVALID_MESSAGE], fault.details) from None
-        return from_mapping(value)
+        return from_mapping(raw.value)
 
     async def pack(self, response: Response, dialect: Dialect, connection_id: str, trace_id: str) -> bytes:
         """The packet of what `transform_outgoing` makes of a response."""

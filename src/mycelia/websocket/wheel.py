@@ -8,11 +8,14 @@ can let it read what has arrived before anybody is declared dead.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from math import ceil
 from typing import Protocol
 
 __all__ = ["TICK", "Timed", "TimerWheel"]
+
+logger = logging.getLogger("mycelia.websocket")
 
 TICK = 0.25  # seconds; the resolution of every timer on the wheel
 _SLOTS = 256
@@ -104,7 +107,11 @@ class TimerWheel:
                 continue
             timed.wheel_slot = -1
             self._count -= 1
-            again = timed.due(now)
+            try:
+                again = timed.due(now)
+            except Exception:
+                logger.exception("a timer failed")  # and the others of this turn still get theirs
+                continue
             if again > 0 and timed.wheel_slot < 0:
                 self.put(timed, again)
         if self._count and self._handle is None:

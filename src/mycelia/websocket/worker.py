@@ -64,7 +64,7 @@ class Worker:
         self._connection, self._dispatch = connection, dispatch
         self.most, self.most_bytes = dispatch.limits.backlog_requests, dispatch.limits.backlog_bytes
         self.loop = asyncio.get_running_loop()
-        self.backlog: deque[tuple[Work, int]] = deque()
+        self.backlog: deque[tuple[Work, bytes]] = deque()  # and the message that it was decoded from
         self.backlog_bytes = 0
         self.cork: list[bytes] = []
         self.cork_bytes = 0
@@ -78,11 +78,18 @@ class Worker:
         self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        """A worker that dies of a fault of ours must not leave its client waiting for ever."""
-        if not task.cancelled() and task.exception() is not None:
+        """A worker that dies without having been told to must not leave its client waiting for ever."""
+        if not self.leaving and (task.cancelled() or task.exception() is not None):
+            self._connection.worker = None
             self._connection.close(Close.INTERNAL_ERROR, "internal error")
 
     # -- in ------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is something to do."""
+        asleep, self.asleep = self.asleep, None
+        if asleep is not None and not asleep.done():
+            asleep.set_result(None)
 
     @property
     def idle(self) -> bool:
@@ -98,9 +105,7 @@ class Worker:
         """Ends the task of an idle worker; its connection makes another when it needs one."""
         if self.idle:
             self.retiring = True
-            asleep, self.asleep = self.asleep, None
-            if asleep is not None:
-                asleep.set_result(None)
+            self.wake()
 
     def forget(self) -> None:
         """The connection is closing: what waits is not run any more; what runs may end."""
@@ -129,9 +134,9 @@ class Worker:
     def _refuse_newest(self) -> None:
         self._grace = None
         while len(self.backlog) >= self.most or self.backlog_bytes >= self.most_bytes:
-            work, size = self.backlog.pop()
-            self.backlog_bytes -= size
-            self._dispatch.refuse(self._connection, work)
+            work, payload = self.backlog.pop()
+            self.backlog_bytes -= len(payload)
+            self._dispatch.responder.refuse(self._connection, work)
             if not self.backlog:
                 break
         self._connection.resume()
@@ -179,18 +184,18 @@ class Worker:
 
     # -- beside ------------------------------------------------------------------------------------
 
-    def overlap(self, work: Request) -> bool:
+    def overlap(self, work: Request, payload: bytes) -> bool:
         """Runs a request of a `concurrent` route beside the others; False at the cap."""
         if self._overlapping is None:
             self._overlapping = set()
         if len(self._overlapping) >= self._dispatch.limits.concurrent_requests:
             return False
-        task = self._dispatch.runtime.own(self._run_beside(work), name=f"mycelia-beside-{self._connection.id}")
+        task = self._dispatch.runtime.own(self._run_beside(work, payload), name=f"mycelia-beside-{self._connection.id}")
         self._overlapping.add(task)
         task.add_done_callback(self._overlapping.discard)
         return True
 
-    async def _run_beside(self, work: Request) -> None:
-        packet = await self._dispatch.answer(self._connection, work, beside=True)
+    async def _run_beside(self, work: Request, payload: bytes) -> None:
+        packet = await self._dispatch.answer(self._connection, work, payload, beside=True)
         if packet is not None and not self.leaving:
             self._connection.push(packet)

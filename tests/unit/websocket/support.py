@@ -14,7 +14,7 @@ from mycelia.kernel.system import MessageSystem
 from mycelia.protocol.frames import FrameParser, Opcode
 from mycelia.protocol.handshake import Accept, Handshake, Headers
 from mycelia.websocket import WebSocketSubsystem
-from mycelia.websocket.config import ServerConfig, load_config
+from mycelia.websocket.config import load_config
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.runtime import Runtime
 
@@ -102,7 +102,7 @@ class Room:
 
     def admit(self, *headers: tuple[str, str], framed: bool = True) -> WebSocketConnection:
         """A connection whose handshake was accepted and which has no transport yet."""
-        answer = self.runtime.admit(ServerConfig(), framed, handshake(*headers))
+        answer = self.runtime.admit(self.config.websocket[0], framed, handshake(*headers))
         assert isinstance(answer, Accept) and isinstance(answer.peer, WebSocketConnection)
         return answer.peer
 
@@ -139,7 +139,7 @@ async def room(**config: Any) -> AsyncIterator[Room]:
 async def until(happened: Callable[[], object]) -> None:
     """Lets the loop turn until something is true; the test's own limit ends it otherwise."""
     while not happened():
-        await asyncio.sleep(0)
+        await turns(1)
 
 
 async def turns(count: int) -> None:

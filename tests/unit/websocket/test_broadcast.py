@@ -126,7 +126,9 @@ async def test_every_packet_to_a_full_peer_is_delivered_later_or_counted(
             if not connection.is_open:
                 break
             connection.congested(full)
-            result = stage.runtime.broadcaster.broadcast({"event": "e", "data": [number, "x" * size]}, None, policy, "k")
+            result = stage.runtime.broadcaster.broadcast(
+                {"event": "e", "data": [number, "x" * size]}, None, policy, "k"
+            )
             sent += 1
             total = BroadcastResult(
                 total.written + result.written, total.queued + result.queued, total.dropped + result.dropped

@@ -24,7 +24,15 @@ def test_what_is_kept() -> None:
         "subprotocol": "chat",
         "origin": "https://a",
         "headers": {"user-agent": "x/1"},
+        "trace_id": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("abc-1.2_3", "abc-1.2_3"), ("", None), ("a b", None), ("x" * 129, None), ("ä", None)]
+)
+def test_the_trace_of_the_handshake_is_kept_when_it_is_one(given: str, kept: str | None) -> None:
+    assert ClientInfo.of(handshake(("X-Trace-Id", given)), "picows", None, ()).trace_id == kept
 
 
 @pytest.mark.parametrize("spelling", [str, str.lower, str.upper])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mycelia.errors import ConfigError
@@ -16,6 +16,7 @@ def make(stage: Room, connection_id: str) -> WebSocketConnection:
     return WebSocketConnection(connection_id, stage.runtime, one.dialect, one.client)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(["add", "show", "hide", "leave", "forget"]), st.integers(0, 5)), max_size=40))
 async def test_it_is_three_sets(program: list[tuple[str, int]]) -> None:
     """`known` can be found by id, `shown` is what everybody sees, `placed` is what the limit counts."""

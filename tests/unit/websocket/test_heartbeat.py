@@ -7,8 +7,8 @@ from time import monotonic, time
 
 import pytest
 
-from mycelia.websocket.connection import Phase
 from mycelia.websocket.engines.base import Control
+from mycelia.websocket.phase import Phase
 from mycelia.websocket.wheel import TICK
 from tests.unit.websocket.support import room, until
 

@@ -32,7 +32,7 @@ class Model:
     def put(self, packet: bytes, policy: Overflow, key: str | None) -> Verdict:
         if policy is Overflow.LATEST and key is not None:
             self._lose([entry for entry in self.waiting if entry[1:] == (policy, key)])
-        victims = []
+        victims: list[tuple[bytes, Overflow, str | None]] = []
         for entry in self.waiting:
             if self.size() - sum(len(one[0]) for one in victims) + len(packet) <= LIMIT:
                 break

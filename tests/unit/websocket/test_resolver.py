@@ -29,7 +29,7 @@ def stocked(stage: Room, **routing: Any) -> Resolver:
 
 def target(stage: Room, resolver: Resolver, path: str | None, body: Any = None) -> tuple[str, dict[str, str], Any]:
     connection, _ = stage.open()
-    route, params, message = resolver.resolve(connection, Request(path, body), "t")
+    route, params, message = resolver.resolve(connection, Request(path, body), "t", None)
     assert message.connection is connection and message.trace_id == "t"
     return route.path, dict(params), message.body
 
@@ -70,7 +70,7 @@ async def test_a_wrong_parameter_is_told_by_exposed_routes_only(tail: str) -> No
         assert told["open"] == "INVALID_PATH"
 
 
-@pytest.mark.parametrize("path", ["", "nonsense", "app:/open", "://"])
+@pytest.mark.parametrize("path", ["", "nonsense", "app:/open"])
 async def test_what_is_no_path_is_told(path: str) -> None:
     async with room() as stage:
         with pytest.raises(InvalidPath):
@@ -113,11 +113,11 @@ async def test_a_registered_handler_comes_first() -> None:
         resolver = stocked(stage)
         assert not resolver.custom
         mine = route_to("app://open/{id}", by_id, expose=True)
-        resolver.add(mine)
+        resolver.add(mine, replace=False)
         connection, _ = stage.open()
         assert resolver.custom and list(resolver.handlers) == [mine]
-        assert resolver.resolve(connection, Request("app://open/1"), "t")[0] is mine
-        assert resolver.resolve(connection, Request("app://open"), "t")[0] is not mine
+        assert resolver.resolve(connection, Request("app://open/1"), "t", None)[0] is mine
+        assert resolver.resolve(connection, Request("app://open"), "t", None)[0] is not mine
 
 
 @pytest.mark.parametrize("path", [None, "app://hidden", "app://absent", "nobody://x"])
@@ -141,5 +141,15 @@ async def test_the_built_in_default_handler_catches_only_what_has_no_path() -> N
 async def test_an_event_goes_to_the_default_path() -> None:
     async with room() as stage:
         connection, _ = stage.open()
-        route, _, message = stocked(stage).default(connection, Event("typing", 1), "t")
+        route, _, message = stocked(stage).default(connection, Event("typing", 1), "t", None)
         assert route.path == "websocket://message" and message.body == {"event": "typing", "data": 1}
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+async def test_the_default_handler_gets_all_that_the_client_put_there(encoded: bool) -> None:
+    whole: dict[str, Any] = {"body": 5, "own": [1]}
+    async with room() as stage:
+        connection, _ = stage.open()
+        given = connection.dialect.codec.encode_value(whole) if encoded else whole
+        _, _, message = stocked(stage).resolve(connection, Request(None, 5), "t", given)
+        assert message.body == {"path": None, "body": 5, "correlationId": None, "metadata": None, "own": [1]}

@@ -12,6 +12,7 @@ from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response, R
 from mycelia.websocket.config import RoutingConfig
 from mycelia.websocket.dialect import Dialect
 from mycelia.websocket.transform import Transforms
+from mycelia.websocket.worker import Raw
 
 DIALECT = Dialect(CODECS["json"], False)
 ANSWER = Response(True, {"a": 1}, 7, None, ResponseMetadata("t", 5))
@@ -46,14 +47,14 @@ async def test_what_it_makes_is_judged_as_an_envelope(made: Any, given: Any, exp
         [(key, held)] = value.items()
         return {"do": {"path": f"app://{held}"}, "told": {"event": held}, "yes": {"success": True, "data": held}}[key]
 
-    assert await Transforms(RoutingConfig(transform_incoming=made(plain))).read(given, "c") == expected
+    assert await Transforms(RoutingConfig(transform_incoming=made(plain))).read(Raw(given), "c") == expected
 
 
 @either
 @pytest.mark.parametrize("result", [None, 5, [], {"path": 5}, {"path": "a://b", "event": "e"}])
 async def test_what_is_no_envelope_is_a_fault_of_the_protocol(made: Any, result: Any) -> None:
     with pytest.raises(ProtocolFault) as caught:
-        await Transforms(RoutingConfig(transform_incoming=made(lambda value: result))).read({}, "c")
+        await Transforms(RoutingConfig(transform_incoming=made(lambda value: result))).read(Raw({}), "c")
     assert caught.value.code == "INVALID_MESSAGE"
 
 
@@ -62,7 +63,7 @@ async def test_an_incoming_transform_that_raises_is_logged_not_told(
     made: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ProtocolFault) as caught:
-        await Transforms(RoutingConfig(transform_incoming=made(broken))).read({}, "c")
+        await Transforms(RoutingConfig(transform_incoming=made(broken))).read(Raw({}), "c")
     assert caught.value.code == "INVALID_MESSAGE" and "secret" not in str(caught.value)
     assert caught.value.details is not None and str(caught.value.details["errorId"]) in caplog.text
 
@@ -78,7 +79,12 @@ async def test_outgoing_gets_the_mapping_and_gives_the_packet(made: Any) -> None
     packet = await Transforms(RoutingConfig(transform_outgoing=made(plain))).pack(ANSWER, DIALECT, "c", "t")
     assert json.loads(packet) == {"mine": {"a": 1}}
     [mapping] = seen
-    assert (mapping["success"], mapping["data"], mapping["correlationId"], mapping["error"]) == (True, {"a": 1}, 7, None)
+    assert (mapping["success"], mapping["data"], mapping["correlationId"], mapping["error"]) == (
+        True,
+        {"a": 1},
+        7,
+        None,
+    )
 
 
 @either

@@ -6,7 +6,6 @@ import asyncio
 import json
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,16 +56,15 @@ async def test_answers_come_in_the_order_of_the_requests(program: list[tuple[str
     """Each request: which handler, for how many turns it suspends, and the pause before the next."""
     async with room() as stage:
         begun = serve(stage)
-        framing, plain = (stage.open(), None) if framed else (None, stage.open_plain())
-        connection = framing[0] if framing else plain[0] if plain else stage.admit()
+        connection, transport = stage.open() if framed else stage.open_plain()
         for number, (name, suspensions, pause) in enumerate(program):
             ask(connection, name, number, turns=suspensions)
             await turns(pause)
 
         def answers() -> list[Any]:
-            if framing:
-                return framing[1].messages
-            return [json.loads(payload) for payload, _ in plain[1].sent] if plain else []
+            if isinstance(transport, FakeTransport):
+                return transport.messages
+            return [json.loads(payload) for payload, _ in transport.sent]
 
         await until(lambda: len(answers()) == len(program))
         assert [answer["correlationId"] for answer in answers()] == list(range(len(program)))
@@ -193,8 +191,7 @@ async def test_a_client_that_goes_ends_everything_of_its_own() -> None:
         await until(lambda: other_transport.writes)
 
 
-@pytest.mark.parametrize("kind", [FakeTransport])
-async def test_an_idle_connection_has_no_worker(kind: type[FakeTransport]) -> None:
+async def test_an_idle_connection_has_no_worker() -> None:
     async with room() as stage:
         connection, _ = stage.open()
         assert connection.worker is None

@@ -163,7 +163,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             check_upgrade(request)
             response = accept_response(request, answer.subprotocol, answer.headers)
         except BadHandshake as bad:
-            self._refuse(bad.reply)
+            self._refuse(bad.reply, head_only=self._head.startswith(b"HEAD "))
         except Exception:
             logger.exception("a handshake could not be decided")
             self._refuse(HttpReply(500, b"internal error\n"))
@@ -215,10 +215,10 @@ class StreamConnection(asyncio.BufferedProtocol):
             self.assembler = None
         if self.state is not State.OPEN:
             return
-        if message is not None:
-            self.peer.received(*message)
-        else:
-            if opcode == _PING:
+        try:
+            if message is not None:
+                self.peer.received(*message)
+            elif opcode == _PING:
                 if self._full:
                     self._pong = payload  # only the newest is answered, when there is room (RFC 6455 §5.5.3)
                 else:
@@ -228,6 +228,9 @@ class StreamConnection(asyncio.BufferedProtocol):
                 self.peer.control(Control.PONG, payload)
             elif opcode < _CLOSE and not payload:
                 self.peer.control(Control.EMPTY_FRAGMENT, payload)
+        except Exception:
+            logger.exception("a peer's callback failed")
+            self.fail(Close.INTERNAL_ERROR, "")
 
     def _on_close(self, code: int, reason: str) -> None:
         self._close_code, self._close_reason = code, reason

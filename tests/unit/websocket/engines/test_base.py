@@ -27,7 +27,7 @@ def test_each_call_makes_an_engine_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["", "PICOWS", "socketio", "picows "])
 def test_an_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
-    with pytest.raises(EngineError, match="unknown engine type .*; known: memory, picows, uws, websockets, ws"):
+    with pytest.raises(EngineError, match=r"unknown engine type .*; known: memory, picows, uws, websockets, ws"):
         load_engine(name)
 
 

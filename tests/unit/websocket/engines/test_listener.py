@@ -9,6 +9,8 @@ from mycelia.protocol.handshake import HttpReply
 from mycelia.websocket.engines.base import EngineOptions
 from mycelia.websocket.engines.listener import StreamEngine
 from mycelia.websocket.engines.picows import PicowsEngine
+from mycelia.websocket.engines.reader import State
+from mycelia.websocket.engines.stream import StreamConnection
 from tests.unit.websocket.engines.support import ENGINES, HEAD, bench
 from tests.unit.websocket.support import until
 
@@ -85,7 +87,7 @@ async def test_a_handshake_that_is_not_done_in_time_is_408_and_the_others_stay()
         stand.feed(slow, HEAD[:30])
         await until(lambda: slow_stream.output)
         assert slow_stream.output.startswith(b"HTTP/1.1 408 ") and slow_stream.calls == ["close"]
-        later, later_stream = stand.dial()
+        _, later_stream = stand.dial()
         await until(lambda: later_stream.output)
         assert later_stream.output.startswith(b"HTTP/1.1 408 ")
         assert not quick_stream.calls and not quick.closings
@@ -106,5 +108,5 @@ async def test_without_a_gate_a_handshake_is_503() -> None:
     assert isinstance(answer, HttpReply) and answer.status == 503
 
 
-def connection_lost(dialled: tuple[Any, Any]) -> bool:
-    return dialled[0].state.name == "CLOSED"
+def connection_lost(dialled: tuple[StreamConnection, object]) -> bool:
+    return dialled[0].state is State.CLOSED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ async def test_every_frame_is_read_as_it_was_sent_wherever_the_stream_is_cut(
     reader = owner.of(engine)
     data = encode(sequence, key)
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         kept = read_into(reader, data[start:end])
         parser = FrameParser(masked=True)
         parser.feed(data[:end])
@@ -64,7 +66,9 @@ async def test_the_first_byte_and_picows_agree(sequence: list[Frame]) -> None:
 async def test_a_stream_cut_in_two_at_every_byte_gives_the_same_messages() -> None:
     data = encode(EVERY_KIND)
     parser, assembler = FrameParser(masked=True), Assembler(2**20)
-    expected = [found for one in parser.feed(data) if (found := assembler.feed(one.opcode, one.fin, one.rsv, one.payload))]
+    expected = [
+        found for one in parser.feed(data) if (found := assembler.feed(one.opcode, one.fin, one.rsv, one.payload))
+    ]
     assert len(expected) == 5
     async with bench() as stand:
         for cut in range(len(data)):

@@ -1,0 +1,71 @@
+"""Responses to a client that no handler made, and the packets of all of them."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from mycelia.kernel.message import new_trace_id
+from mycelia.protocol.codes import Code
+from mycelia.protocol.envelope import Fault, ProtocolFault, Request, Response, from_mapping
+from mycelia.websocket.faults import apology, failure, plain_fault
+from mycelia.websocket.inbound import silent
+from mycelia.websocket.transform import Transforms
+from mycelia.websocket.worker import Raw, Work
+
+if TYPE_CHECKING:
+    from mycelia.websocket.connection import WebSocketConnection
+    from mycelia.websocket.runtime import Runtime
+
+__all__ = ["Responder"]
+
+
+class Responder:
+    """Packs and sends; whatever cannot be encoded becomes an apology that can."""
+
+    def __init__(self, runtime: Runtime, transforms: Transforms) -> None:
+        self._runtime, self._transforms = runtime, transforms
+        self.refused = 0
+        # Made without a Python frame, since every reply bears one: the prefix is this process's, the number ours.
+        self.next_trace_id = map((new_trace_id() + ".%d").__mod__, count(1)).__next__
+
+    def pack(self, connection: WebSocketConnection, response: Response) -> bytes:
+        """The packet of a response; of an apology when the handler's data cannot be encoded."""
+        try:
+            return connection.dialect.pack(response)
+        except Exception as error:
+            fault = apology("a reply cannot be encoded", connection.id, error)
+            # The correlation id may be what cannot be encoded: a transform may have put anything there.
+            correlation_id = response.correlation_id if isinstance(response.correlation_id, str) else None
+            return connection.dialect.pack(failure(fault, correlation_id, self.next_trace_id()))
+
+    def send(self, connection: WebSocketConnection, response: Response) -> None:
+        """Sends a response at once, or through `transform_outgoing` like any other."""
+        if self._transforms.outgoing is None:
+            connection.push(self.pack(connection, response))
+        else:
+            self._runtime.own(self._send_transformed(connection, response), name="mycelia-response")
+
+    def fail(self, connection: WebSocketConnection, fault: ProtocolFault) -> None:
+        """Answers a message that breaks the wire language."""
+        answer = Fault(fault.code, fault.message, fault.details)
+        self.send(connection, failure(answer, fault.correlation_id, self.next_trace_id()))
+
+    def refuse(self, connection: WebSocketConnection, work: Work) -> None:
+        """Answers a request that found the backlog full."""
+        self.refused += 1
+        if isinstance(work, Raw):
+            try:
+                envelope = from_mapping(work.value)
+            except ProtocolFault as fault:
+                self.fail(connection, fault)
+                return
+            if isinstance(envelope, Response):
+                return
+            work = envelope
+        if isinstance(work, Request) and not silent(work.metadata):
+            overloaded = plain_fault(Code.OVERLOADED, retryable=True)
+            self.send(connection, failure(overloaded, work.correlation_id, self.next_trace_id()))
+
+    async def _send_transformed(self, connection: WebSocketConnection, response: Response) -> None:
+        connection.push(await self._transforms.pack(response, connection.dialect, connection.id, "-"))
