@@ -98,11 +98,7 @@ def _result_table(result: Result) -> list[str]:
         cells.append(_share(result.spread(key, first)))
         lines.append(f"| {entrant_title(key)} | " + " | ".join(cells) + " |")
     for key in result.samples:
-        lines += [
-            line
-            for fault in sorted(set(result.faults(key)))
-            for line in ("", f"{entrant_title(key)}: {fault}")
-        ]
+        lines += [line for fault in sorted(set(result.faults(key))) for line in ("", f"{entrant_title(key)}: {fault}")]
     return lines
 
 

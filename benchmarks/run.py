@@ -59,16 +59,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = ",".join(scenario.name for scenario in SCENARIOS)
     parser.add_argument("--only", type=_names, default=[], metavar="NAME,…", help=f"scenarios among {names}")
-    parser.add_argument(
-        "--servers", type=_names, default=[], metavar="NAME,…", help=f"among {','.join(SERVERS)}"
-    )
+    parser.add_argument("--servers", type=_names, default=[], metavar="NAME,…", help=f"among {','.join(SERVERS)}")
     parser.add_argument("--runs", type=int, help="interleaved runs, default 3")
     parser.add_argument("--duration", type=float, help="measured seconds of each, default 5")
     parser.add_argument("--warm", type=float, help="seconds before them, default 1")
     parser.add_argument("--idle", type=int, help="idle connections, default 10000")
-    parser.add_argument(
-        "--quick", action="store_true", help="one run of 1.5 s, 5000 idle: a look, not a finding"
-    )
+    parser.add_argument("--quick", action="store_true", help="one run of 1.5 s, 5000 idle: a look, not a finding")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where the report goes")
     given = parser.parse_args(arguments)
     usual = {"runs": 1, "duration": 1.5, "warm": 0.5, "idle": 5000} if given.quick else {}
@@ -122,9 +118,7 @@ def _one(scenario: Scenario, entrant: Entrant, given: argparse.Namespace, tools:
         return Sample({}, str(error))
 
 
-def _load(
-    scenario: Scenario, entrant: Entrant, given: argparse.Namespace, tools: Tools, server: Running
-) -> Sample:
+def _load(scenario: Scenario, entrant: Entrant, given: argparse.Namespace, tools: Tools, server: Running) -> Sample:
     command = [str(tools.load), scenario.kind, *load_arguments(scenario, entrant)]
     command += ["--port", str(server.port), "--pid", str(server.pid)]
     command += ["--seconds", str(given.duration), "--warm", str(given.warm)]
@@ -170,17 +164,11 @@ def _machine() -> dict[str, str]:
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        models = [
-            line.partition(":")[2].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if "model name" in line
-        ]
+        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         processor = models[0] if models else processor
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     pinning = (
-        f"server on core {_SERVER_CORE}, load on core {_LOAD_CORE}"
-        if cores > 1
-        else "one core for both: no finding"
+        f"server on core {_SERVER_CORE}, load on core {_LOAD_CORE}" if cores > 1 else "one core for both: no finding"
     )
     return {
         "processor": f"{processor}, {cores} cores",

@@ -46,9 +46,7 @@ async def main(port: int, mode: str) -> None:
     def accept(request: WSUpgradeRequest) -> WSListener:
         return listener()
 
-    server = await ws_create_server(
-        accept, "127.0.0.1", port, backlog=4096, read_buffer_init_size=buffer_size
-    )
+    server = await ws_create_server(accept, "127.0.0.1", port, backlog=4096, read_buffer_init_size=buffer_size)
     await server.serve_forever()
 
 

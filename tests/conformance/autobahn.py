@@ -50,9 +50,7 @@ class Verdict:
 
 def read_verdicts(index: Mapping[str, Mapping[str, str | int]]) -> list[Verdict]:
     """The verdicts of one agent's part of the suite's index.json, in the order of the cases."""
-    found = [
-        Verdict(case, str(entry["behavior"]), str(entry["behaviorClose"])) for case, entry in index.items()
-    ]
+    found = [Verdict(case, str(entry["behavior"]), str(entry["behaviorClose"])) for case, entry in index.items()]
     return sorted(found, key=lambda verdict: verdict.order)
 
 
@@ -98,17 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wstest", type=Path, required=True, help="the suite's command")
     parser.add_argument("--reports", type=Path, required=True, help="where the suite writes; emptied first")
-    parser.add_argument(
-        "--engine", action="append", help=f"one engine, repeatable (default: {' '.join(ENGINES)})"
-    )
-    parser.add_argument(
-        "--cases", action="append", help=f"a pattern, repeatable (default: {' '.join(CASES)})"
-    )
+    parser.add_argument("--engine", action="append", help=f"one engine, repeatable (default: {' '.join(ENGINES)})")
+    parser.add_argument("--cases", action="append", help=f"a pattern, repeatable (default: {' '.join(CASES)})")
     parser.add_argument(
         "--server",
         default=f"{sys.executable} -m mycelia.testing.echo",

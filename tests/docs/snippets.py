@@ -185,9 +185,7 @@ async def _run_program(snippet: Snippet, source: str) -> None:
     except TimeoutError:
         process.kill()
         output, _ = await process.communicate()
-        raise SnippetError(
-            f"{snippet.place}: did not end within {_PATIENCE:g} s\n{output.decode()}"
-        ) from None
+        raise SnippetError(f"{snippet.place}: did not end within {_PATIENCE:g} s\n{output.decode()}") from None
     if process.returncode != 0:
         raise SnippetError(f"{snippet.place}: ended with status {process.returncode}\n{output.decode()}")
 

@@ -31,9 +31,7 @@ async def test_every_example_of_the_page_runs(page: Path) -> None:
 
 
 def test_hardly_any_example_is_left_out() -> None:
-    skipped = [
-        f"{found.place}: {found.reason}" for page in PAGES for found in snippets_of(page) if found.reason
-    ]
+    skipped = [f"{found.place}: {found.reason}" for page in PAGES for found in snippets_of(page) if found.reason]
     assert len(skipped) <= MOST_SKIPPED, skipped
 
 

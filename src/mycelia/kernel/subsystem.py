@@ -192,7 +192,7 @@ class BaseSubsystem:
         compose(route, self._layers.values(), (*outer, *self.middleware))
 
     def adopt(self, route: Route) -> None:
-        """Composes a route that is kept elsewhere, now and whenever something is added, until `dispose`."""
+        """Composes a route that is kept elsewhere, now and at every change, until `dispose`."""
         self._adopted.append(route)
         self.compose(route)
 
@@ -303,10 +303,7 @@ class BaseSubsystem:
             self._adopted.clear()
 
     async def start(self) -> None:
-        """Starts the facets that do not run yet, in the order of their building.
-
-        Called by the system's `async with`.
-        """
+        """Starts the facets that do not run yet, in the order of building; called by the system's `async with`."""
         for facet in list(self._facets.values()):
             if not facet.is_running():
                 await facet.start()

@@ -39,6 +39,7 @@ class MessageSystem:
         self.middleware: list[Middleware] = list(middleware)
         self._subsystems: dict[str, BaseSubsystem] = {}
         self._started: list[BaseSubsystem] = []
+        self._entered = 0
         self._router = Router()
         self.exact: Mapping[str, Route] = self._router.exact
         self._own = Options(caller=Caller("system", name))
@@ -186,16 +187,20 @@ class MessageSystem:
     async def __aenter__(self) -> Self:
         """Bootstraps, builds what is enrolled and not yet built, and starts it, in order of enrolment.
 
-        If any of it fails, all of it is stopped and disposed of before the error leaves.
+        If any of it fails, all of it is stopped and disposed of before the error leaves. Entered again inside
+        itself it only counts, and the outermost exit disposes.
         """
+        self._entered += 1
         try:
             await self.bootstrap()
             for subsystem in self._roots():
                 await subsystem.build()
             for subsystem in self._built():
-                self._started.append(subsystem)
-                await subsystem.start()
+                if subsystem not in self._started:
+                    self._started.append(subsystem)
+                    await subsystem.start()
         except BaseException as fault:
+            self._entered = 0
             try:
                 await self.dispose()
             except ExceptionGroup as group:
@@ -209,14 +214,20 @@ class MessageSystem:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.dispose()
+        self._entered = max(0, self._entered - 1)
+        if not self._entered:
+            await self.dispose()
 
     async def dispose(self) -> None:
         """Stops what was started and disposes of what is built, both in reverse order.
 
         Subsystems stay enrolled, so the system can be entered again. A second call does nothing. What
-        fails does not keep the rest from being disposed of; it leaves as one ExceptionGroup.
+        fails does not keep the rest from being disposed of; it leaves as one ExceptionGroup. It runs in a task
+        of its own, because a handler that calls it is itself among what ends.
         """
+        await asyncio.shield(asyncio.create_task(self._dispose(), name="mycelia-dispose"))
+
+    async def _dispose(self) -> None:
         stops = [each.stop for each in reversed(self._started)]
         self._started.clear()
         faults = await settle([*stops, *(each.dispose for each in reversed(self._roots()))])

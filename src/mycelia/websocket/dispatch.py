@@ -207,6 +207,8 @@ class Dispatch:
                     raise
                 worker.asleep = None  # a handler cancelled its task after it had returned
                 await worker.clear_cancellation()
+            if worker.leaving:
+                return
         if connection.worker is worker:
             connection.worker = None
 

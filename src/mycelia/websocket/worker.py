@@ -122,7 +122,9 @@ class Worker:
                 handle.cancel()
         for task in list(self._overlapping or ()):
             task.cancel()
-        if self.task is not asyncio.current_task():
+        if self.asleep is not None:
+            self.wake()  # it ends by itself, without a traceback that keeps the connection alive
+        elif self.task is not asyncio.current_task():
             self.task.cancel()
 
     def overfull(self) -> None:

@@ -18,9 +18,7 @@ def test_options_read_like_attributes_and_like_a_mapping() -> None:
     connection = object()
     options = Options(caller=CLIENT, connection=connection, connection_id="c1")
     assert options.connection is options["connection"] is options.get("connection") is connection
-    assert (
-        options.connection_id == options.connectionId == options["connection_id"] == options["connectionId"]
-    )
+    assert options.connection_id == options.connectionId == options["connection_id"] == options["connectionId"]
     assert options.get("connectionId") == "c1"
     assert options.origin is options.caller is options["caller"]
     assert "connectionId" in options and "principal" in options and "x" not in options

@@ -69,9 +69,7 @@ def typed_triple(message: Message, params: Mapping[str, str], options: Options) 
     return message.path, params, options
 
 
-@pytest.mark.parametrize(
-    "handler", [seed_three, seed_other_names, seed_defaults, seed_variadic, typed_triple]
-)
+@pytest.mark.parametrize("handler", [seed_three, seed_other_names, seed_defaults, seed_variadic, typed_triple])
 def test_the_triple_is_the_handler_itself(handler: Callable[..., Any]) -> None:
     plan = compile_plan(handler, "a://x/{id}")
     assert plan.call is handler
@@ -106,9 +104,7 @@ def test_binds_by_name() -> None:
         return connection, id, body, options, params, message.path, limit
 
     plan = compile_plan(handler, "a://x/{id}")
-    assert call(plan, {"name": "n"}, id="5") == (
-        *(CONNECTION, 5, Rename("n"), OPTIONS, {"id": "5"}, "a://x", 9),
-    )
+    assert call(plan, {"name": "n"}, id="5") == (*(CONNECTION, 5, Rename("n"), OPTIONS, {"id": "5"}, "a://x", 9),)
     sources = [(each.name, each.source, each.required) for each in plan.parameters]
     assert ("id", "path", True) in sources and ("body", "body", True) in sources
     assert ("limit", "default", False) in sources

@@ -28,9 +28,7 @@ def test_is_immutable(name: str) -> None:
         setattr(Message("a://b"), name, 1)
 
 
-@pytest.mark.parametrize(
-    "name", ["trace_id", "caller", "principal", "connection_id", "client", "extra", "anything"]
-)
+@pytest.mark.parametrize("name", ["trace_id", "caller", "principal", "connection_id", "client", "extra", "anything"])
 def test_metadata_is_immutable(name: str) -> None:
     with pytest.raises(AttributeError):
         setattr(Message("a://b").metadata, name, 1)
@@ -147,9 +145,7 @@ def test_delivery_has_the_id_of_what_was_sent_and_the_kernels_metadata() -> None
     assert delivery.metadata.timestamp > 0
 
 
-@pytest.mark.parametrize(
-    ("own", "parents", "expected"), [(None, "p", "p"), ("o", "p", "o"), ("o", None, "o")]
-)
+@pytest.mark.parametrize(("own", "parents", "expected"), [(None, "p", "p"), ("o", "p", "o"), ("o", None, "o")])
 def test_delivery_trace_id(own: str | None, parents: str | None, expected: str) -> None:
     sent = Message("a://b", None, None if own is None else {"trace_id": own})
     assert Delivery(sent, SYSTEM, None, parents).metadata.trace_id == expected

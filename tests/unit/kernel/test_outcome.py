@@ -60,9 +60,7 @@ def test_failure_without_error() -> None:
     assert Fault(FAILED).code == "HANDLER_ERROR"
 
 
-@given(
-    st.dictionaries(st.sampled_from(["success", "data", "error", "metadata", "x"]), st.booleans() | st.text())
-)
+@given(st.dictionaries(st.sampled_from(["success", "data", "error", "metadata", "x"]), st.booleans() | st.text()))
 def test_an_envelope_is_exactly_what_the_rule_says(value: dict[str, Any]) -> None:
     envelope = type(value.get("success")) is bool and set(value) <= {"success", "data", "error", "metadata"}
     outcome = read(value)

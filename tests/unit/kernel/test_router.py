@@ -74,9 +74,7 @@ def test_rest_is_decoded_per_segment() -> None:
         router.match("a://x/%2e%2e/y")
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [("a://x", "a://x"), ("a://{p}", "a://{q}"), ("a://x/*", "a://x/*")]
-)
+@pytest.mark.parametrize(("first", "second"), [("a://x", "a://x"), ("a://{p}", "a://{q}"), ("a://x/*", "a://x/*")])
 def test_a_taken_path_is_refused_or_replaced(first: str, second: str) -> None:
     router = build(first)
     with pytest.raises(RouteError, match="replace=True"):

@@ -152,9 +152,7 @@ nearly_utf8 = st.lists(
     st.one_of(
         st.text(max_size=3).map(str.encode),
         st.binary(max_size=2),
-        st.sampled_from(
-            [b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\xe0\x9f\xbf", b"\xf0\x8f", b"\xe2\x82"]
-        ),
+        st.sampled_from([b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\xe0\x9f\xbf", b"\xf0\x8f", b"\xe2\x82"]),
     ),
     max_size=6,
 ).map(b"".join)

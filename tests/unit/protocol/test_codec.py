@@ -82,9 +82,7 @@ LOOSE = st.dictionaries(KEYS | st.sampled_from(["topic", "offset", "epoch", "col
 @given(value=LOOSE | VALUES | st.builds(lambda key, rest: {key: "x"} | rest, KEYS, LOOSE))
 def test_the_fast_way_and_the_full_check_agree(used: Codec, value: object) -> None:
     payload = used.encode_value(value)
-    assert outcome(used.decode, payload) == outcome(
-        lambda payload: from_mapping(used.decode_value(payload)), payload
-    )
+    assert outcome(used.decode, payload) == outcome(lambda payload: from_mapping(used.decode_value(payload)), payload)
 
 
 def outcome(decode: Any, payload: bytes) -> object:
@@ -173,9 +171,7 @@ def test_the_depth_counts_the_envelope(used: Codec) -> None:
 
 @both
 def test_foreign_objects_reach_the_wire(used: Codec) -> None:
-    assert used.decode(used.encode(Response(True, Point((1, Point("a")))))) == Response(
-        True, {"x": [1, {"x": "a"}]}
-    )
+    assert used.decode(used.encode(Response(True, Point((1, Point("a")))))) == Response(True, {"x": [1, {"x": "a"}]})
 
 
 def test_our_codecs() -> None:

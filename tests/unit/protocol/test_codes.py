@@ -54,14 +54,8 @@ def test_the_table_has_every_close_code_and_says_something_about_each() -> None:
 @pytest.mark.parametrize(
     ("code", "valid"),
     [
-        *(
-            (code, False)
-            for code in (-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)
-        ),
-        *(
-            (code, True)
-            for code in (1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4401, 4999)
-        ),
+        *((code, False) for code in (-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)),
+        *((code, True) for code in (1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4401, 4999)),
     ],
 )
 def test_codes_on_the_wire(code: int, valid: bool) -> None:

@@ -66,9 +66,7 @@ def test_the_bits_of_the_first_byte() -> None:
     assert header(1, 0, fin=False) == b"\x01\x00"
     assert header(2, 0, rsv1=True) == b"\xc2\x00"
     assert header(2, 1 << 40, rsv1=True) == b"\xc2\x7f" + (1 << 40).to_bytes(8)
-    assert FrameParser().feed(mask_frame(1, b"", KEY, fin=False, rsv=7)) == [
-        Frame(1, False, 7, b"", masked=True)
-    ]
+    assert FrameParser().feed(mask_frame(1, b"", KEY, fin=False, rsv=7)) == [Frame(1, False, 7, b"", masked=True)]
 
 
 def test_control_frames() -> None:

@@ -102,9 +102,7 @@ def test_the_connect_body_of_a_browser() -> None:
 
 
 def test_the_example_of_the_rfc() -> None:  # RFC 6455 §1.3
-    handshake = request(
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: chat, superchat"
-    )
+    handshake = request("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: chat, superchat")
     assert accept_response(handshake, "chat", (("X-Node", "a"),)) == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
@@ -382,9 +380,7 @@ def test_other_offers_are_refused(offered: tuple[str, ...], known: tuple[str, ..
         (("Sec-WebSocket-Protocol: mycelia.bearer.!",), "/ws", None, None),
     ],
 )
-def test_where_a_token_is_found(
-    lines: tuple[str, ...], target: str, token: str | None, source: str | None
-) -> None:
+def test_where_a_token_is_found(lines: tuple[str, ...], target: str, token: str | None, source: str | None) -> None:
     found = credentials(request(*lines, target=target))
     assert (found.token, found.source) == (token, source)
     assert token is None or f"{token!r}" not in repr(found)

@@ -37,6 +37,7 @@ TOLD: list[tuple[Exception, str, Mapping[str, object] | None, bool]] = [
     (InvalidBody("expected int", "$.a"), "INVALID_BODY", {"problem": "expected int", "at": "$.a"}, False),
     (Overloaded("queue of secret", 5), "OVERLOADED", None, True),
     (Disabled("secret", "setting"), "DISABLED", None, False),
+    (ConnectionNotFound("secret"), "CONNECTION_NOT_FOUND", None, False),
     (HandlerError("no credit", code="POOR", details={"need": 5}), "POOR", {"need": 5}, False),
     (HandlerError("busy", code="BUSY", retryable=True), "BUSY", None, True),
     (RequestTimeout("app://slow", 1), "TIMEOUT", None, True),
@@ -49,7 +50,6 @@ HIDDEN: list[Exception] = [
     chained(HandlerError("secret")),
     NoRoute("other://secret"),
     NoSuchSubsystem("secret", "secret://x"),
-    ConnectionNotFound("secret"),
     InvalidMessage("secret"),
     RequestTimeout("other://secret", 1),
 ]

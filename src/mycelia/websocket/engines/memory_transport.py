@@ -42,6 +42,7 @@ class MemoryTransport:
         self._arrived: deque[Frame] = deque()
         self._arrived_bytes = 0
         self._assembler = Assembler(engine.options.max_message_bytes)
+        self._pong: bytes | None = None
         self._full = self._paused = self._hung_up = False
         self._turn_due = self._losing = False
         self._deaf = False  # what comes is thrown away: its Close has come, or it broke the rules
@@ -151,6 +152,7 @@ class MemoryTransport:
         """The client has read: it may no longer be congested, or be done."""
         if self._full and self.buffered <= self._engine.options.high_water_bytes // 4:
             self._full = False
+            self._answer_ping()
             if self.state is State.OPEN and self._peer is not None:
                 self._peer.congested(False)
         if self._finishing and not self.buffered:
@@ -217,7 +219,8 @@ class MemoryTransport:
             elif message is not None:
                 peer.received(*message)
             elif frame.opcode == Opcode.PING:
-                self._write(Opcode.PONG, payload)
+                self._pong = payload  # only the newest is answered while there is no room (RFC 6455 §5.5.3)
+                self._answer_ping()
                 peer.control(Control.PING, payload)
             elif frame.opcode == Opcode.PONG:
                 peer.control(Control.PONG, payload)
@@ -228,6 +231,11 @@ class MemoryTransport:
         except Exception:
             logger.exception("a peer's callback failed")
             self._fail(int(Close.INTERNAL_ERROR), "")
+
+    def _answer_ping(self) -> None:
+        if self._pong is not None and not self._full and self.state is State.OPEN:
+            payload, self._pong = self._pong, None
+            self._write(Opcode.PONG, payload)
 
     def _on_close(self, code: int, reason: str) -> None:
         self._close_code, self._close_reason = code, reason

@@ -44,21 +44,9 @@ class StreamConnection(asyncio.BufferedProtocol):
     """The transport of one peer, and the asyncio protocol beneath it: one object, since there are many."""
 
     __slots__ = (
-        "_close_code",
-        "_close_reason",
-        "_deadline",
-        "_engine",
-        "_full",
-        "_head",
-        "_pong",
-        "_reader",
-        "_stream",
-        "assembler",
-        "deadline",
-        "held_bytes",
-        "peer",
-        "state",
-    )
+        "_close_code", "_close_reason", "_deadline", "_engine", "_full", "_head", "_pong", "_reader",
+        "_stream", "assembler", "deadline", "held_bytes", "peer", "state",
+    )  # fmt: skip
 
     def __init__(self, engine: StreamEngine) -> None:
         self._engine = engine
