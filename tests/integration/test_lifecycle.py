@@ -261,7 +261,7 @@ async def test_the_route_and_the_registered_handlers_of_connect_all_run_in_order
 
     async with serving(engine, setup) as app:
         app.facet.on_connect(handler("first", {"success": True}))
-        app.facet.register_connection_handler("connect", handler("second", False))
+        app.facet.register_connection_handler("connect", handler("second", 0))
         async with app.client() as client:
             assert (await client.request("app://echo", 0))["data"] == 0
             assert app.events == ["route", "first", "second"]

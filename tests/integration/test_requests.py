@@ -380,8 +380,20 @@ async def test_the_default_path_gets_whole_envelopes_and_events(engine: str, def
     seen: list[Any] = []
     async with serving(engine, setup, routing={"defaultPath": default_path}) as app, app.client() as client:
         assert (await client.request(None, {"a": 1}, correlationId=5))["data"] == {
+            "path": None,
             "body": {"a": 1},
             "correlationId": 5,
+            "metadata": None,
+        }
+        await client.json({"type": "chat", "text": "hi", "requiredPermission": "x"})  # no key of ours at all
+        assert (await client.receive())["data"] == {
+            "path": None,
+            "body": None,
+            "correlationId": None,
+            "metadata": None,
+            "type": "chat",
+            "text": "hi",
+            "requiredPermission": "x",
         }
         answer = await client.request("chat://send", "hi", metadata={"my": "own"}, correlationId=6)
         assert answer["data"] == {"path": "chat://send", "body": "hi", "correlationId": 6, "metadata": {"my": "own"}}
@@ -457,7 +469,8 @@ async def test_transforms_see_what_comes_and_what_goes(engine: str, sort: str) -
             raise ValueError("secret")
         if value["data"] == "unsendable":
             return object()
-        return {"ok": value["success"], "n": value["correlationId"], "data": value["data"]}
+        code = value["error"] and value["error"]["code"]
+        return {"ok": value["success"], "n": value["correlationId"], "data": value["data"], "code": code}
 
     async def incoming_later(value: Any) -> Any:
         await asyncio.sleep(0)
@@ -476,7 +489,7 @@ async def test_transforms_see_what_comes_and_what_goes(engine: str, sort: str) -
     app.routes.register_route("app://echo", lambda m, p, o: m.body, expose=True)
     async with app.system, app.client() as client:
         await client.json({"to": "app://echo", "what": 1, "n": 1})
-        assert await client.receive() == {"ok": True, "n": 1, "data": 1}
+        assert await client.receive() == {"ok": True, "n": 1, "data": 1, "code": None}
         for bad in ("raise", 5, {"to": 5}):
             await client.json(bad)
             answer = json.dumps(await client.receive())

@@ -15,7 +15,7 @@ from uuid import uuid4
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
 from mycelia.protocol.handshake import Handshake, HttpReply
-from mycelia.websocket.engines.base import engine_names
+from mycelia.websocket.engines.base import engine_names, is_engine
 
 __all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
 
@@ -51,7 +51,7 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         _check("websocket", self)
-        if self.type not in engine_names():
+        if not is_engine(self.type):
             known = ", ".join(engine_names())
             raise ConfigError("websocket.type", f"unknown engine {self.type!r}; known: {known}")
         _between("websocket.port", self.port, 0, 65535)

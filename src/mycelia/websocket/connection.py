@@ -33,6 +33,9 @@ __all__ = ["WebSocketConnection"]
 _NO_HELD: tuple[tuple[bytes, bool], ...] = ()
 
 
+_OPEN = Phase.OPEN  # reading a member of an Enum class costs as much as a call
+
+
 def _drop(payload: bytes, binary: bool) -> None:
     """What a message does when the connection is gone."""
 
@@ -243,7 +246,7 @@ class WebSocketConnection:
 
     def uncork(self, packet: bytes) -> None:
         """Writes what the worker held back."""
-        if self._outbox is None and not self._full and self.phase is Phase.OPEN:
+        if self._outbox is None and not self._full and self.phase is _OPEN:
             self.plain = True
             self.write(packet)
         else:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from inspect import isawaitable
 from itertools import repeat
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mycelia.errors import Overloaded, RequestTimeout
+from mycelia.errors import Overloaded
 from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Code
@@ -24,6 +24,7 @@ from mycelia.protocol.envelope import (
     Response,
     ResponseMetadata,
 )
+from mycelia.websocket.execution import run
 from mycelia.websocket.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
 from mycelia.websocket.resolver import Resolver
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from mycelia.websocket.runtime import Runtime
 
 __all__ = ["Dispatch"]
+
+_LATE_BYTES = 16 * 1024
 
 
 class Dispatch:
@@ -60,12 +63,14 @@ class Dispatch:
         """
         connection.active_at = time()
         dialect = connection.dialect
-        work: Work
+        work: Work = None
         try:
             if binary is not dialect.binary:
                 kind = "a binary" if dialect.binary else "a text"
                 raise ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec")
-            if self._plain_requests:
+            if len(payload) > _LATE_BYTES and connection.asking is None:
+                pass  # no response is awaited: it can be decoded when its turn comes
+            elif self._plain_requests:
                 envelope = dialect.decode(payload)
                 if type(envelope) is Response:
                     self._answered(connection, envelope)
@@ -85,19 +90,28 @@ class Dispatch:
         except ProtocolFault as fault:
             self.responder.fail(connection, fault)
             return
-        self._enqueue(connection, work, payload)
-
-    def _enqueue(self, connection: WebSocketConnection, work: Work, payload: bytes) -> None:
         worker = connection.worker
         if worker is None:
             worker = connection.worker = Worker(connection, self)
-        backlog = worker.backlog
-        backlog.append((work, payload))
-        worker.backlog_bytes += len(payload)
-        if worker.asleep is not None:
-            worker.wake()
-        if len(backlog) >= worker.most or worker.backlog_bytes >= worker.most_bytes:
-            worker.overfull()
+        worker.put(work, payload)
+
+    def refuse(self, connection: WebSocketConnection, work: Work, payload: bytes) -> None:
+        """Answers a message that found the backlog full."""
+        self.responder.refuse(connection, self._decode(connection, payload) if work is None else work)
+
+    def _decode(self, connection: WebSocketConnection, payload: bytes) -> Work:
+        """What a large message holds; None when that has been dealt with."""
+        try:
+            if not self._plain_requests:
+                return Raw(connection.dialect.codec.decode_value(payload))
+            envelope = connection.dialect.decode(payload)
+        except ProtocolFault as fault:
+            self.responder.fail(connection, fault)
+            return None
+        if isinstance(envelope, Response):
+            self._answered(connection, envelope)
+            return None
+        return envelope
 
     async def _answer_quietly(self, connection: WebSocketConnection, raw: Raw) -> None:
         try:
@@ -108,7 +122,9 @@ class Dispatch:
         if isinstance(envelope, Response):
             self._answered(connection, envelope)
         else:
-            self._enqueue(connection, envelope, b"")
+            if connection.worker is None:
+                connection.worker = Worker(connection, self)
+            connection.worker.put(envelope, b"")
 
     def _answered(self, connection: WebSocketConnection, response: Response) -> None:
         if not (connection.asking is not None and connection.asking.answered(response)):
@@ -134,7 +150,7 @@ class Dispatch:
         task = asyncio.current_task()
         assert task is not None
         while backlog or not worker.retiring:
-            until = monotonic() + SLICE
+            until = 0.0
             simple = plain_replies and not self.resolver.custom
             while backlog:
                 work, payload = backlog.popleft()
@@ -183,17 +199,23 @@ class Dispatch:
                     return
                 if task.cancelling():
                     await worker.clear_cancellation()
-                if packet is not None:
+                if packet is not None and not backlog and connection.plain:
+                    connection.write(packet)
+                elif packet is not None:
                     if not cork:
                         connection.plain = False  # what others write must push this out first
                     cork.append(packet)
                     worker.cork_bytes += len(packet)
                     if worker.cork_bytes > CORK_BYTES:
                         worker.flush()
-                if backlog and monotonic() > until:
-                    worker.flush()
-                    await asyncio.sleep(0)
-                    until = monotonic() + SLICE
+                if backlog:
+                    now = monotonic()
+                    if not until:
+                        until = now + SLICE
+                    elif now > until:
+                        worker.flush()
+                        await asyncio.sleep(0)
+                        until = 0.0
             if cork:
                 worker.flush()
             # A sleeping worker holds nothing of the last request, which may have been large.
@@ -218,6 +240,8 @@ class Dispatch:
         """Runs any request, event or untransformed message; None when nothing is to be sent."""
         trace_id = connection.client.trace_id or self.responder.next_trace_id()
         whole: object = payload
+        if work is None:
+            work = self._decode(connection, payload)
         if isinstance(work, Raw):
             try:
                 envelope = await self._transforms.read(work, connection.id)
@@ -228,6 +252,8 @@ class Dispatch:
                 self._answered(connection, envelope)
                 return None
             whole, work = work.value, envelope
+        if work is None:
+            return None
         if isinstance(work, Event):
             await self._handle_event(connection, work, trace_id, whole)
             return None
@@ -240,7 +266,7 @@ class Dispatch:
                 if connection.worker is None or not connection.worker.overlap(work, payload):
                     raise Overloaded("concurrent requests of one connection", self.limits.concurrent_requests)
                 return None
-            value = await self._run(route, message, params, timeout_of(metadata))
+            value = await run(self.runtime, route, message, params, timeout_of(metadata))
             route.handled += 1
             response = outcome_response(value, work.correlation_id, trace_id)
         except asyncio.CancelledError:
@@ -255,31 +281,11 @@ class Dispatch:
             return await self._transforms.pack(response, connection.dialect, connection.id, trace_id)
         return self.responder.pack(connection, response)
 
-    async def _run(self, route: Route, message: ClientMessage, params: Mapping[str, str], timeout: float | None) -> Any:
-        """Runs a handler under the request's deadline; an isolated one in a task and context of its own."""
-        options = message.connection.options
-
-        async def run() -> Any:
-            CURRENT.set((route, message, options))
-            value = route.call(message, params, options)
-            return await value if isawaitable(value) else value
-
-        deadline = asyncio.timeout(timeout)
-        try:
-            async with deadline:
-                if not route.isolated:
-                    return await run()
-                return await self.runtime.own(run(), name=f"mycelia-isolated-{message.connection.id}")
-        except TimeoutError:
-            if deadline.expired() and timeout is not None:
-                raise RequestTimeout(route.path, timeout) from None
-            raise
-
     async def _handle_event(self, connection: WebSocketConnection, event: Event, trace_id: str, whole: object) -> None:
         route: Route | None = None
         try:
             route, params, message = self.resolver.default(connection, event, trace_id, whole)
-            await self._run(route, message, params, None)
+            await run(self.runtime, route, message, params, None)
             route.handled += 1
         except Exception as error:
             fault_of(error, route, connection.id, trace_id)

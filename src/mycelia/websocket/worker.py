@@ -34,8 +34,12 @@ class Raw(Struct):
     value: object
 
 
-Work = Request | Event | Raw
-"""What waits in a backlog: a request, an event for the default path, or what is to be transformed first."""
+Work = Request | Event | Raw | None
+"""What waits in a backlog: a request, an event for the default path, or what is to be transformed first.
+
+None stands for a large message, which is decoded when its turn comes: decoded values can be twenty times as large
+as the bytes that the backlog is bounded in.
+"""
 
 
 class Worker:
@@ -46,6 +50,7 @@ class Worker:
         "_dispatch",
         "_grace",
         "_overlapping",
+        "_stuck",
         "asleep",
         "backlog",
         "backlog_bytes",
@@ -71,6 +76,7 @@ class Worker:
         self.asleep: asyncio.Future[None] | None = None
         self.flush_handle: asyncio.Handle | None = None
         self._grace: asyncio.TimerHandle | None = None
+        self._stuck: tuple[Work, bytes] | None = None  # the head of the backlog when newer ones were refused
         self.leaving = False  # the client is gone
         self.retiring = False  # the task ends when it has nothing to do
         self._overlapping: set[asyncio.Task[None]] | None = None
@@ -84,6 +90,19 @@ class Worker:
             self._connection.close(Close.INTERNAL_ERROR, "internal error")
 
     # -- in ------------------------------------------------------------------------------------------
+
+    def put(self, work: Work, payload: bytes) -> None:
+        """Adds one request; at the bound of the backlog reading pauses."""
+        backlog = self.backlog
+        backlog.append((work, payload))
+        self.backlog_bytes += len(payload)
+        asleep = self.asleep
+        if asleep is not None:
+            self.asleep = None
+            if not asleep.done():
+                asleep.set_result(None)
+        if len(backlog) >= self.most or self.backlog_bytes >= self.most_bytes:
+            self.overfull()
 
     def wake(self) -> None:
         """There is something to do."""
@@ -129,6 +148,9 @@ class Worker:
 
     def overfull(self) -> None:
         """Pauses the peer; if handlers are no faster within the grace, refuses the newest (architecture §4)."""
+        if self.backlog and self.backlog[0] is self._stuck:
+            self._refuse_newest()  # it was given its time already, and nothing has moved since
+            return
         self._connection.pause()
         if self._grace is None:
             self._grace = self.loop.call_later(self._dispatch.limits.pause_timeout, self._refuse_newest)
@@ -138,9 +160,10 @@ class Worker:
         while len(self.backlog) >= self.most or self.backlog_bytes >= self.most_bytes:
             work, payload = self.backlog.pop()
             self.backlog_bytes -= len(payload)
-            self._dispatch.responder.refuse(self._connection, work)
+            self._dispatch.refuse(self._connection, work, payload)
             if not self.backlog:
                 break
+        self._stuck = self.backlog[0] if self.backlog else None
         self._connection.resume()
 
     def relieved(self) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "Peer",
     "Transport",
     "engine_names",
+    "is_engine",
     "load_engine",
 ]
 
@@ -162,6 +163,11 @@ _BUILT_IN: Mapping[str, str] = {
     "memory": "mycelia.websocket.engines.memory:MemoryEngine",
 }
 _ALIASES: Mapping[str, str] = {"uws": "picows", "ws": "websockets"}
+
+
+def is_engine(name: str) -> bool:
+    """Whether `load_engine` knows the name; looks at what is installed only for a foreign one."""
+    return name in _BUILT_IN or name in _ALIASES or name in engine_names()
 
 
 def engine_names() -> list[str]:

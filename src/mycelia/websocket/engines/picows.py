@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # absent from its stub; see the docstring
@@ -31,6 +31,7 @@ __all__ = ["PicowsEngine"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
+_OPEN = State.OPEN
 _TEXT, _BINARY = 0x81, 0x82  # the first byte of a whole message: FIN, no reserved bit, opcode (RFC 6455 §5.2)
 _OPCODES = {
     WSMsgType.CONTINUATION: 0, WSMsgType.TEXT: 1, WSMsgType.BINARY: 2,
@@ -98,7 +99,7 @@ class _Parser(WSListener):
         self.owner: StreamConnection | None = None
         self.between = True
         self.held_bytes = 0  # since the last boundary between two reads
-        self.wire = _Wire()
+        self._wire = _Wire()
         protocol = WSProtocol(
             None,  # host and port
             None,  # path
@@ -116,10 +117,10 @@ class _Parser(WSListener):
             None,  # extra headers
             _BUFFER_BYTES,
         )
-        protocol.connection_made(self.wire)
+        protocol.connection_made(self._wire)
         protocol.get_buffer(-1)[: len(_SHORTEST_HANDSHAKE)] = _SHORTEST_HANDSHAKE
         protocol.buffer_updated(len(_SHORTEST_HANDSHAKE))
-        self.wire.verdict = None
+        self._wire.verdict = None
         self.get_buffer = protocol.get_buffer
         self._view = protocol.get_buffer(-1)
         self._end = 0  # how many bytes lie in the buffer, while that is certain and it has not moved
@@ -130,19 +131,24 @@ class _Parser(WSListener):
         # Where the first bytes of frames can be looked at: they are in the buffer, which did not move.
         self._end = count if self.between and count < _STEADY_BYTES else 0
         self.between = False
-        self.held_bytes += count
         self._feed(count)
-        if self.between:
-            self.held_bytes = 0
-        verdict = self.wire.verdict
-        if verdict is not None and self.owner is not None:
-            self.owner.fail(*verdict)
+        if self._wire.verdict is not None and self.owner is not None:
+            self.owner.fail(*self._wire.verdict)
             return True
-        if not self._end:
-            self.moved = True
-            if self.between and self._feed is not None:
-                self._view = self.get_buffer(-1)
-        return not self.between
+        if self._end and self.between:
+            return False
+        return self._went_on(count)
+
+    def _went_on(self, count: int) -> bool:
+        """The rarer end of a read: a frame is unfinished, or was, or the read was so large that the buffer moved."""
+        if not self.between:
+            self.held_bytes += count
+            return True
+        self.held_bytes = 0
+        self.moved = True
+        if self._feed is not None:
+            self._view = self.get_buffer(-1)
+        return False
 
     def retire(self) -> None:
         """Lets go of picows and its buffer now; the two refer to each other, and the collector may take long."""
@@ -169,7 +175,7 @@ class _Parser(WSListener):
             if _TEXT <= first <= _BINARY and owner.assembler is None:
                 if first == _TEXT and not payload.isascii():
                     check_text(payload)
-                if owner.state is State.OPEN:
+                if owner.state is _OPEN:
                     owner.peer.received(payload, first == _BINARY)
             else:
                 owner.on_frame(first & 15, first > 127, first >> 4 & 7, payload)
@@ -198,7 +204,8 @@ class PicowsEngine(StreamEngine):
         return parser
 
     def release(self, reader: Reader) -> None:
-        parser = cast(_Parser, reader)
+        assert type(reader) is _Parser
+        parser = reader
         parser.owner = None
         if not parser.moved and len(self._pool) < _POOL_SIZE:
             self._pool.append(parser)

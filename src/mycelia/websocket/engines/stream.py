@@ -37,6 +37,7 @@ __all__ = ["StreamConnection"]
 logger = logging.getLogger("mycelia.websocket.engine")
 
 _CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
+_HANDSHAKE, _OPEN = State.HANDSHAKE, State.OPEN  # reading a member of an Enum class costs as much as a call
 _EMPTY_CLOSE = b"\x88\x00"
 
 
@@ -74,7 +75,7 @@ class StreamConnection(asyncio.BufferedProtocol):
     def get_buffer(self, hint: int) -> memoryview | bytearray:
         reader = self._reader
         if reader is None:
-            if self.state is State.HANDSHAKE:
+            if self.state is _HANDSHAKE:
                 return self._engine.scratch
             reader = self._reader = self._engine.acquire(self)
         return reader.get_buffer(hint)
@@ -260,7 +261,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._stream.write(frame(payload, binary))
 
     def send_frame(self, frame: bytes) -> None:
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             self._stream.write(frame)
 
     def ping(self, payload: bytes) -> None:

@@ -1,0 +1,44 @@
+"""Running one handler: under the request's deadline, and in a task of its own where the route asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from mycelia.errors import RequestTimeout
+from mycelia.kernel.caller import CURRENT
+from mycelia.kernel.router import Route
+from mycelia.websocket.inbound import ClientMessage
+
+if TYPE_CHECKING:
+    from mycelia.websocket.runtime import Runtime
+
+__all__ = ["run"]
+
+
+async def run(
+    runtime: Runtime, route: Route, message: ClientMessage, params: Mapping[str, str], timeout: float | None
+) -> Any:
+    """What the handler returns. Raises RequestTimeout after `timeout` seconds, and whatever the handler raises.
+
+    An isolated route runs in a task, and so in a context, of its own; cancelling the caller cancels it.
+    """
+    options = message.connection.options
+
+    async def call() -> Any:
+        CURRENT.set((route, message, options))
+        value = route.call(message, params, options)
+        return await value if isawaitable(value) else value
+
+    deadline = asyncio.timeout(timeout)
+    try:
+        async with deadline:
+            if not route.isolated:
+                return await call()
+            return await runtime.own(call(), name=f"mycelia-isolated-{message.connection.id}")
+    except TimeoutError:
+        if deadline.expired() and timeout is not None:
+            raise RequestTimeout(route.path, timeout) from None
+        raise
