@@ -1,7 +1,8 @@
 """The server under test: `mycelia_server.py --engine picows|websockets --port P`.
 
 Two exposed routes, as an application would write them: `bench://echo` returns the body of its request,
-`bench://publish` broadcasts it. Every protection stays at its default; only `maxConnections`, a capacity
+`bench://publish` broadcasts it (`concurrent`, so that what a
+publisher has in flight is broadcast in one turn of the loop and leaves each recipient's socket in one write). Every protection stays at its default; only `maxConnections`, a capacity
 figure, may be raised to the size of the run, and is printed.
 """
 
@@ -30,7 +31,7 @@ async def serve(engine: str, port: int, max_connections: int | None) -> None:
     async def echo(message: Message, params: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
         return {"success": True, "data": message.body}
 
-    @bench.route("bench://publish", expose=True)
+    @bench.route("bench://publish", expose=True, concurrent=True)
     async def publish(message: Message, params: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
         counts = await system.send(Message("websocket://broadcast", {"event": "bench", "data": message.body}))
         return {"success": True, "data": counts}

@@ -170,7 +170,7 @@ class WebSocketFacet(Facet):
         if not self.config.routing.enable_broadcast:
             raise Disabled("broadcasting", "routing.enable_broadcast")
         data = self._runtime.outgoing(message)
-        return self._runtime.broadcaster.broadcast(data, filter, Overflow(overflow), key)
+        return await self._runtime.broadcaster.broadcast(data, filter, Overflow(overflow), key)
 
     # -- handlers ----------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ async def test_everybody_of_one_dialect_is_written_the_same_object() -> None:
         packed_peers = [stage.open(MSGPACK)[1] for _ in range(2)]
         for peer in packed_peers:
             peer.writes.clear()  # the greeting of who offers a subprotocol
-        assert stage.runtime.broadcaster.broadcast({"event": "e"}) == BroadcastResult(5, 0, 0)
+        assert await stage.runtime.broadcaster.broadcast({"event": "e"}) == BroadcastResult(5, 0, 0)
         for peers in (json_peers, packed_peers):
             [first] = peers[0].writes
             assert all(len(peer.writes) == 1 and peer.writes[0] is first for peer in peers)
@@ -38,7 +39,7 @@ async def test_peers_that_take_no_frames_are_sent_the_payload() -> None:
     async with room() as stage:
         _, framed = stage.open()
         _, plain = stage.open_plain()
-        stage.runtime.broadcaster.broadcast({"event": "e"})
+        await stage.runtime.broadcaster.broadcast({"event": "e"})
         assert plain.sent == [(b'{"event":"e"}', False)] and framed.messages == [{"event": "e"}]
 
 
@@ -63,7 +64,7 @@ async def test_filters(chosen: Any, expected: list[int]) -> None:
         opened = [stage.open() for _ in METADATA]
         for (connection, _), metadata in zip(opened, METADATA, strict=True):
             connection.metadata = metadata
-        result = stage.runtime.broadcaster.broadcast({"event": "e"}, chosen)
+        result = await stage.runtime.broadcaster.broadcast({"event": "e"}, chosen)
         assert [number for number, (_, peer) in enumerate(opened) if peer.writes] == expected
         assert result == BroadcastResult(len(expected), 0, 0)
 
@@ -73,7 +74,7 @@ async def test_a_filter_that_is_none_is_said_so(chosen: Any) -> None:
     async with room() as stage:
         _, peer = stage.open()
         with pytest.raises(InvalidMessage, match="filter: expected an object or a function"):
-            stage.runtime.broadcaster.broadcast({"event": "e"}, chosen)
+            await stage.runtime.broadcaster.broadcast({"event": "e"}, chosen)
         assert not peer.writes
 
 
@@ -83,7 +84,7 @@ async def test_what_one_codec_cannot_say_is_sent_to_nobody_of_any() -> None:
         for peer in peers:
             peer.writes.clear()
         with pytest.raises(InvalidMessage):
-            stage.runtime.broadcaster.broadcast({"event": "e", "data": object()})
+            await stage.runtime.broadcaster.broadcast({"event": "e", "data": object()})
         assert not any(peer.writes for peer in peers)
 
 
@@ -92,7 +93,7 @@ async def test_the_pending_and_the_closing_are_not_written_to() -> None:
         pending = stage.admit()
         closing, peer = stage.open()
         closing.close()
-        assert stage.runtime.broadcaster.broadcast({"event": "e"}) == BroadcastResult(0, 0, 0)
+        assert await stage.runtime.broadcaster.broadcast({"event": "e"}) == BroadcastResult(0, 0, 0)
         assert not peer.writes and pending.metadata == {}
 
 
@@ -105,8 +106,34 @@ async def test_a_predicate_that_closes_connections_does_not_confuse_it() -> None
                 opened[1][0].close()
             return True
 
-        stage.runtime.broadcaster.broadcast({"event": "e"}, closes_the_next)
+        await stage.runtime.broadcaster.broadcast({"event": "e"}, closes_the_next)
         assert [len(peer.writes) for _, peer in opened] == [1, 0, 1, 1]
+
+
+async def test_broadcasts_of_one_turn_leave_in_one_write_and_in_order() -> None:
+    async with room() as stage:
+        opened = [stage.open() for _ in range(3)]
+        opened[1][0].metadata = {"room": "a"}
+        calls = [
+            stage.runtime.broadcaster.broadcast({"event": str(number)}, {"room": "a"} if number == 3 else None)
+            for number in range(5)
+        ]
+        results = await asyncio.gather(*calls)
+        assert [result.written for result in results] == [3, 3, 3, 1, 3]
+        assert [len(peer.writes) for _, peer in opened] == [2, 3, 2]
+        assert [message["event"] for message in opened[0][1].messages] == ["0", "1", "2", "4"]
+        assert [message["event"] for message in opened[1][1].messages] == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_peer_that_cannot_be_written_to_does_not_keep_it_from_the_others() -> None:
+    def breaks(packet: bytes) -> None:
+        raise OSError("broken pipe")
+
+    async with room() as stage:
+        opened = [stage.open() for _ in range(3)]
+        opened[1][0].write = breaks
+        assert await stage.runtime.broadcaster.broadcast({"event": "e"}) == BroadcastResult(2, 0, 1)
+        assert [len(peer.writes) for _, peer in opened] == [1, 0, 1]
 
 
 policies = st.sampled_from([Overflow.DISCONNECT, Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.LATEST])
@@ -126,7 +153,7 @@ async def test_every_packet_to_a_full_peer_is_delivered_later_or_counted(
             if not connection.is_open:
                 break
             connection.congested(full)
-            result = stage.runtime.broadcaster.broadcast(
+            result = await stage.runtime.broadcaster.broadcast(
                 {"event": "e", "data": [number, "x" * size]}, None, policy, "k"
             )
             sent += 1

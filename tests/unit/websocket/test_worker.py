@@ -99,8 +99,8 @@ async def test_what_others_write_comes_after_the_answers_that_are_held_back() ->
     async with room() as stage:
         connection, transport = stage.open()
 
-        def speaks(message: Any) -> int:
-            stage.runtime.broadcaster.broadcast({"event": "said", "data": message.body["n"]})
+        async def speaks(message: Any) -> int:
+            await stage.runtime.broadcaster.broadcast({"event": "said", "data": message.body["n"]})
             return int(message.body["n"])
 
         stage.app.register_route("app://speaks", speaks, expose=True)
@@ -196,5 +196,5 @@ async def test_an_idle_connection_has_no_worker() -> None:
         connection, _ = stage.open()
         assert connection.worker is None
         tasks = asyncio.all_tasks()
-        stage.runtime.broadcaster.broadcast({"event": "e"})
+        await stage.runtime.broadcaster.broadcast({"event": "e"})
         assert connection.worker is None and asyncio.all_tasks() == tasks
