@@ -113,15 +113,21 @@ class Dispatch:
             return None
         return envelope
 
-    async def _answer_quietly(self, connection: WebSocketConnection, raw: Raw) -> None:
+    async def _transformed(self, connection: WebSocketConnection, raw: Raw) -> Request | Event | None:
+        """What the application's transform makes of a message; None when that has been dealt with."""
         try:
             envelope = await self._transforms.read(raw, connection.id)
         except ProtocolFault as fault:
             self.responder.fail(connection, fault)
-            return
+            return None
         if isinstance(envelope, Response):
             self._answered(connection, envelope)
-        else:
+            return None
+        return envelope
+
+    async def _answer_quietly(self, connection: WebSocketConnection, raw: Raw) -> None:
+        envelope = await self._transformed(connection, raw)
+        if envelope is not None:
             if connection.worker is None:
                 connection.worker = Worker(connection, self)
             connection.worker.put(envelope, b"")
@@ -243,15 +249,9 @@ class Dispatch:
         if work is None:
             work = self._decode(connection, payload)
         if isinstance(work, Raw):
-            try:
-                envelope = await self._transforms.read(work, connection.id)
-            except ProtocolFault as fault:
-                self.responder.fail(connection, fault)
-                return None
-            if isinstance(envelope, Response):
-                self._answered(connection, envelope)
-                return None
-            whole, work = work.value, envelope
+            raw = work
+            work = await self._transformed(connection, raw)
+            whole = raw.value
         if work is None:
             return None
         if isinstance(work, Event):
