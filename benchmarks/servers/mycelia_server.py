@@ -1,8 +1,8 @@
 """The server under test: `mycelia_server.py --engine picows|websockets --port P`.
 
 Two exposed routes, as an application would write them: `bench://echo` returns the body of its request,
-`bench://publish` broadcasts it (`concurrent`, so that what a
-publisher has in flight is broadcast in one turn of the loop and leaves each recipient's socket in one write). Every protection stays at its default; only `maxConnections`, a capacity
+`bench://publish` broadcasts it (`concurrent`, so that what a publisher has in flight is broadcast in one turn of the
+loop and leaves in one write per recipient). Every protection stays at its default; only `maxConnections`, a capacity
 figure, may be raised to the size of the run, and is printed.
 """
 
