@@ -18,13 +18,14 @@ from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import (
+    Envelope,
     Event,
     ProtocolFault,
     Request,
     Response,
     ResponseMetadata,
 )
-from mycelia.websocket.execution import run
+from mycelia.websocket.execution import clear_cancellation, run
 from mycelia.websocket.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
 from mycelia.websocket.resolver import Resolver
@@ -108,10 +109,7 @@ class Dispatch:
         except ProtocolFault as fault:
             self.responder.fail(connection, fault)
             return None
-        if isinstance(envelope, Response):
-            self._answered(connection, envelope)
-            return None
-        return envelope
+        return self._unless_response(connection, envelope)
 
     async def _transformed(self, connection: WebSocketConnection, raw: Raw) -> Request | Event | None:
         """What the application's transform makes of a message; None when that has been dealt with."""
@@ -120,6 +118,10 @@ class Dispatch:
         except ProtocolFault as fault:
             self.responder.fail(connection, fault)
             return None
+        return self._unless_response(connection, envelope)
+
+    def _unless_response(self, connection: WebSocketConnection, envelope: Envelope) -> Request | Event | None:
+        """The envelope, but a response is given to whoever awaits it."""
         if isinstance(envelope, Response):
             self._answered(connection, envelope)
             return None
@@ -142,7 +144,7 @@ class Dispatch:
         """Works off one connection's backlog until the worker leaves.
 
         The hottest code of the product. What an ordinary request (a literal, exposed path; no metadata) does not
-        need is told apart by as few looks as possible and left to `_answer`.
+        need is told apart by as few looks as possible and left to `answer`.
         """
         backlog, cork, loop = worker.backlog, worker.cork, worker.loop
         exact, dialect, options = self._exact, connection.dialect, connection.options
@@ -308,7 +310,5 @@ class Dispatch:
 
     def _cancelled(self, work: Request, trace_id: str) -> Response:
         """A handler ended in a cancellation of its own making, and its successors go on."""
-        task = asyncio.current_task()
-        while task is not None and task.uncancel():
-            pass
+        clear_cancellation()
         return failure(plain_fault(Code.CANCELLED), work.correlation_id, trace_id)

@@ -15,7 +15,7 @@ from mycelia.websocket.inbound import ClientMessage
 if TYPE_CHECKING:
     from mycelia.websocket.runtime import Runtime
 
-__all__ = ["run"]
+__all__ = ["clear_cancellation", "run"]
 
 
 async def run(
@@ -42,3 +42,10 @@ async def run(
         if deadline.expired() and timeout is not None:
             raise RequestTimeout(route.path, timeout) from None
         raise
+
+
+def clear_cancellation() -> None:
+    """Forgets the requests to cancel the current task: a handler ended in a cancellation of its own making."""
+    task = asyncio.current_task()
+    while task is not None and task.uncancel():
+        pass

@@ -24,6 +24,7 @@ from mycelia.protocol.codes import Close, Code
 from mycelia.protocol.envelope import Event
 from mycelia.protocol.handshake import Handshake, public_view
 from mycelia.websocket.connection import WebSocketConnection
+from mycelia.websocket.execution import clear_cancellation
 from mycelia.websocket.inbound import ClientMessage
 from mycelia.websocket.phase import Phase
 
@@ -143,7 +144,7 @@ class Lifecycle:
         except asyncio.CancelledError as error:
             if connection.phase is not Phase.PENDING or self._runtime.draining:
                 raise
-            _clear_cancellation()  # of the handler's own making
+            clear_cancellation()  # of the handler's own making
             refusal = self._broken(connection, error)
         self._connecting.pop(connection, None)
         if connection.phase is not Phase.PENDING:
@@ -212,7 +213,7 @@ class Lifecycle:
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and self._runtime.closing:
                     raise
-                _clear_cancellation()
+                clear_cancellation()
                 logger.exception("the %s handler of %s failed", event, connection.id)
 
     async def _call(self, route: Route, connection: WebSocketConnection, body: dict[str, Any]) -> Any:
@@ -243,12 +244,6 @@ def _verdict(value: Any) -> tuple[Close, str] | None:
         given = value.get("error")
         return _refused(str(given.get("code", "")) if isinstance(given, Mapping) else "")
     return None
-
-
-def _clear_cancellation() -> None:
-    task = asyncio.current_task()
-    while task is not None and task.uncancel():
-        pass
 
 
 def _refused(code: str) -> tuple[Close, str]:

@@ -10,6 +10,7 @@ named; the subsystem calls the `Transport` that the engine hands to `Peer.opened
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,6 +31,7 @@ __all__ = [
     "EngineOptions",
     "Gate",
     "Peer",
+    "SilentLogger",
     "Transport",
     "engine_names",
     "is_engine",
@@ -119,6 +121,13 @@ class Gate(Protocol):
     """Decides a handshake at once."""
 
     def admit(self, request: Handshake) -> Accept | HttpReply: ...
+
+
+class SilentLogger(logging.LoggerAdapter[logging.Logger]):
+    """The logger to give a library that logs what peers send: nothing of that may reach a log."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

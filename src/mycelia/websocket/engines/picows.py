@@ -23,6 +23,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]  # absent fro
 from mycelia.protocol.assembler import check_text
 from mycelia.protocol.codes import parse_close
 from mycelia.protocol.frames import FrameFault
+from mycelia.websocket.engines.base import SilentLogger
 from mycelia.websocket.engines.listener import StreamEngine
 from mycelia.websocket.engines.reader import Reader, State
 from mycelia.websocket.engines.stream import StreamConnection
@@ -45,13 +46,6 @@ _SHORTEST_HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: parser\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
-
-
-class _Silence(logging.LoggerAdapter[logging.Logger]):
-    """picows logs what peers send; nothing of it may reach a log."""
-
-    def isEnabledFor(self, level: int) -> bool:
-        return False
 
 
 class _NoSocket:
@@ -105,7 +99,7 @@ class _Parser(WSListener):
             None,  # path
             False,  # is_client_side
             lambda request: self,
-            _Silence(logging.getLogger("picows")),
+            SilentLogger(logging.getLogger("picows")),
             False,  # disconnect_on_exception
             None,  # handshake timeout
             False,  # auto ping

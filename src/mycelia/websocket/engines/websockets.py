@@ -15,6 +15,7 @@ from websockets.frames import Frame
 from websockets.protocol import OPEN, Side
 from websockets.protocol import Protocol as LibraryProtocol
 
+from mycelia.websocket.engines.base import SilentLogger
 from mycelia.websocket.engines.listener import StreamEngine
 from mycelia.websocket.engines.reader import Reader
 from mycelia.websocket.engines.stream import StreamConnection
@@ -22,14 +23,7 @@ from mycelia.websocket.engines.stream import StreamConnection
 __all__ = ["WebsocketsEngine"]
 
 
-class _Silence(logging.LoggerAdapter[logging.Logger]):
-    """The library logs frames with their payloads; nothing of them may reach a log."""
-
-    def isEnabledFor(self, level: int) -> bool:
-        return False
-
-
-_SILENCE = _Silence(logging.getLogger("websockets.server"))
+_SILENCE = SilentLogger(logging.getLogger("websockets.server"))
 
 
 class _LibraryReader:
