@@ -8,24 +8,17 @@ or one key in both spellings, is a ConfigError that names it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
 from mycelia.protocol.handshake import Handshake, HttpReply
 from mycelia.websocket.engines.base import engine_names, is_engine
+from mycelia.websocket.settings import between, check_fields, mapping, one_of_sections, seconds, section
 
 __all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
-
-_MILLISECONDS = {"unit": "milliseconds"}
-_HUGE = 2**64  # no number of a configuration is near; nan and infinity are not below it
-_Section = TypeVar("_Section")
-
-
-def _seconds(default: float) -> Any:
-    return field(default=default, metadata=_MILLISECONDS)
 
 
 def _uuid(socket: object) -> str:
@@ -50,12 +43,12 @@ class ServerConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check("websocket", self)
+        check_fields("websocket", self)
         if not is_engine(self.type):
             known = ", ".join(engine_names())
             raise ConfigError("websocket.type", f"unknown engine {self.type!r}; known: {known}")
-        _between("websocket.port", self.port, 0, 65535)
-        _between("websocket.options.max_payload", self.max_payload, 1, 2**40)
+        between("websocket.port", self.port, 0, 65535)
+        between("websocket.options.max_payload", self.max_payload, 1, 2**40)
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigError("websocket.path", f"expected a path such as '/ws', got {self.path!r}")
 
@@ -65,11 +58,11 @@ class ConnectionConfig:
     """How many connections, for how long, and how much may wait for one of them (section `connection`)."""
 
     max_connections: int = 1000
-    connection_timeout: float = _seconds(30.0)
-    ping_interval: float = _seconds(25.0)
-    ping_timeout: float = _seconds(5.0)
-    close_timeout: float = _seconds(2.0)
-    pause_timeout: float = _seconds(5.0)
+    connection_timeout: float = seconds(30.0)
+    ping_interval: float = seconds(25.0)
+    ping_timeout: float = seconds(5.0)
+    close_timeout: float = seconds(2.0)
+    pause_timeout: float = seconds(5.0)
     backlog_requests: int = 64
     backlog_bytes: int = 256 * 1024
     concurrent_requests: int = 16
@@ -81,7 +74,7 @@ class ConnectionConfig:
     generate_connection_id: Callable[[Any], str] = _uuid
 
     def __post_init__(self) -> None:
-        _check("connection", self)
+        check_fields("connection", self)
         for name in (
             "max_connections",
             "backlog_requests",
@@ -92,10 +85,10 @@ class ConnectionConfig:
             "max_half_open",
             "max_half_open_per_address",
         ):
-            _between(f"connection.{name}", getattr(self, name), 1, 2**40)
+            between(f"connection.{name}", getattr(self, name), 1, 2**40)
         for name in ("connection_timeout", "ping_timeout", "close_timeout", "pause_timeout"):
-            _between(f"connection.{name}", getattr(self, name), 0.001, 86400.0, " seconds")
-        _between("connection.ping_interval", self.ping_interval, 0, 86400.0, " seconds")
+            between(f"connection.{name}", getattr(self, name), 0.001, 86400.0, " seconds")
+        between("connection.ping_interval", self.ping_interval, 0, 86400.0, " seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +103,7 @@ class RoutingConfig:
     transform_outgoing: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
-        _check("routing", self)
+        check_fields("routing", self)
         try:
             Pattern.parse(self.default_path)
         except RouteError as fault:
@@ -130,8 +123,8 @@ def load_config(given: Config | Mapping[str, Any] | None) -> Config:
     """The configuration that `given` describes. Raises ConfigError naming the key and what would be right."""
     if isinstance(given, Config):
         return given
-    sections = _mapping("config", {} if given is None else given)
-    _known("config", sections, ("websocket", "connection", "routing"))
+    sections = mapping("config", {} if given is None else given)
+    one_of_sections("config", sections, ("websocket", "connection", "routing"))
     servers = sections.get("websocket", {})
     if not isinstance(servers, Sequence) or isinstance(servers, str):
         servers = [servers]
@@ -139,95 +132,22 @@ def load_config(given: Config | Mapping[str, Any] | None) -> Config:
         raise ConfigError("websocket", "expected at least one endpoint, got an empty list")
     return Config(
         tuple(_server(server) for server in servers),
-        _section("connection", ConnectionConfig, sections.get("connection", {})),
-        _section("routing", RoutingConfig, sections.get("routing", {})),
+        section("connection", ConnectionConfig, sections.get("connection", {})),
+        section("routing", RoutingConfig, sections.get("routing", {})),
     )
 
 
 def _server(given: Any) -> ServerConfig:
     if isinstance(given, ServerConfig):
         return given
-    values = dict(_mapping("websocket", given))
+    values = dict(mapping("websocket", given))
     ours: dict[str, Any] = {}
     library: dict[str, Any] = {}
     lifted = {"max_payload", "maxPayload", "per_message_deflate", "perMessageDeflate"}
     lifted |= {"client_tracking", "clientTracking"}
-    for key, value in _mapping("websocket.options", values.pop("options", {})).items():
+    for key, value in mapping("websocket.options", values.pop("options", {})).items():
         (ours if key in lifted else library)[key] = value
     for key in ours:
         if key in values:
             raise ConfigError(f"websocket.options.{key}", f"also given as websocket.{key}; give it once")
-    return _section("websocket", ServerConfig, {**values, **ours, "options": library})
-
-
-def _section(name: str, kind: type[_Section], given: Any) -> _Section:
-    if isinstance(given, kind):
-        return given
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
-    spellings = {_camel(key): key for key in known} | {key: key for key in known}
-    hints = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for key, value in _mapping(name, given).items():
-        if key not in spellings:
-            shown = ", ".join(sorted(_camel(key) for key in known))
-            raise ConfigError(f"{name}.{key}", f"unknown key; known: {shown} (or in snake_case)")
-        target = spellings[key]
-        if target in values:
-            raise ConfigError(f"{name}.{key}", f"given twice, as {target} and {_camel(target)}; give it once")
-        value = _checked(f"{name}.{key}", value, hints[target])
-        if key != target and known[target].metadata.get("unit") == "milliseconds":
-            value /= 1000
-        values[target] = value
-    return kind(**values)
-
-
-def _check(section: str, config: Any) -> None:
-    """Every field in the type that it declares, however the section was written."""
-    hints = get_type_hints(type(config))
-    for entry in fields(config):
-        value = _checked(f"{section}.{entry.name}", getattr(config, entry.name), hints[entry.name])
-        object.__setattr__(config, entry.name, value)
-
-
-def _checked(key: str, value: Any, hint: Any) -> Any:
-    """The value in the type that the field declares; numbers are finite, lists become tuples."""
-    if hint is bool:
-        if not isinstance(value, bool):
-            raise ConfigError(key, f"expected true or false, got {value!r}")
-    elif hint is int or hint is float:
-        number = (int,) if hint is int else (int, float)
-        if isinstance(value, bool) or not isinstance(value, number) or not abs(value) < _HUGE:
-            raise ConfigError(key, f"expected a {'whole ' if hint is int else ''}number, got {value!r}")
-        value = hint(value)
-    elif hint is str:
-        if not isinstance(value, str) or not value:
-            raise ConfigError(key, f"expected a text, got {value!r}")
-    elif hint == tuple[str, ...]:
-        if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
-            raise ConfigError(key, f"expected a list of texts, got {value!r}")
-        value = tuple(value)
-    elif "Callable" in str(hint) and not callable(value) and not (value is None and "None" in str(hint)):
-        raise ConfigError(key, f"expected a function, got {value!r}")
-    return value
-
-
-def _mapping(name: str, given: Any) -> Mapping[str, Any]:
-    if not isinstance(given, Mapping):
-        raise ConfigError(name, f"expected a mapping, got {type(given).__name__}")
-    return given
-
-
-def _known(name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"{name}.{key}", f"unknown section; known: {', '.join(known)}")
-
-
-def _between(key: str, value: float, low: float, high: float, unit: str = "") -> None:
-    if not low <= value <= high:
-        raise ConfigError(key, f"expected {low:g} to {high:g}{unit}, got {value:g}")
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
+    return section("websocket", ServerConfig, {**values, **ours, "options": library})
