@@ -26,6 +26,7 @@ class StreamEngine(ABC):
     """
 
     name: ClassVar[str]
+    connection_type: ClassVar[type[StreamConnection]] = StreamConnection
     secure = False
     library_options: ClassVar[frozenset[str]] = frozenset()
 
@@ -63,7 +64,7 @@ class StreamEngine(ABC):
         self.configure(options.library)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: StreamConnection(self), options.host, options.port, backlog=options.backlog
+            lambda: self.connection_type(self), options.host, options.port, backlog=options.backlog
         )
 
     async def stop(self) -> None:

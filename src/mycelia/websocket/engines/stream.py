@@ -185,7 +185,7 @@ class StreamConnection(asyncio.BufferedProtocol):
     # -- frames in -----------------------------------------------------------------------------------
 
     def on_frame(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> None:
-        """Any frame. A reader may give a checked whole message to `peer.received` itself, while `state` is OPEN
+        """Any frame. A subclass may give a checked whole message to `peer.received` itself, while `state` is OPEN
         and no `assembler` holds the beginning of another.
         """
         if self.state is State.CLOSED or self._reader is self._engine.sink:

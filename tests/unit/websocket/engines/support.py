@@ -154,7 +154,7 @@ class Bench:
 
     def dial(self, peername: object = ("192.0.2.1", 5)) -> tuple[StreamConnection, Stream]:
         """A connection that has been accepted by TCP."""
-        connection, stream = StreamConnection(self.engine), Stream(peername)
+        connection, stream = self.engine.connection_type(self.engine), Stream(peername)
         stream.protocol = connection
         connection.connection_made(stream)
         return connection, stream

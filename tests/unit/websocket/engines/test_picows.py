@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mycelia.protocol.assembler import Assembler
 from mycelia.protocol.frames import Frame, FrameFault, FrameParser, mask_frame
-from mycelia.websocket.engines.base import Control
+from mycelia.websocket.engines.base import Control, EngineOptions
 from mycelia.websocket.engines.picows import PicowsEngine
 from mycelia.websocket.engines.reader import Reader
 from mycelia.websocket.engines.stream import StreamConnection
@@ -18,6 +18,7 @@ from tests.unit.websocket.engines.support import Owner, bench, encode, frames, r
 
 KEY = b"\x01\x02\x03\x04"
 HELLO = encode([Frame(1, True, 0, b"hello")])
+PARTS = encode([Frame(1, False, 0, b"hel"), Frame(0, True, 0, b"lo")])  # never read without a parser
 EVERY_KIND = [
     Frame(1, True, 0, "grüß".encode()),
     Frame(2, False, 0, b"\x00\x01"),
@@ -36,7 +37,6 @@ EVERY_KIND = [
 async def test_every_frame_is_read_as_it_was_sent_wherever_the_stream_is_cut(
     sequence: list[Frame], cuts: list[int], key: bytes
 ) -> None:
-    """Both ways of telling the kind of a frame: by its first byte (short reads that begin with one) and by picows."""
     engine, owner = PicowsEngine(), Owner()
     reader = owner.of(engine)
     data = encode(sequence, key)
@@ -50,7 +50,7 @@ async def test_every_frame_is_read_as_it_was_sent_wherever_the_stream_is_cut(
 
 
 @given(sequence=frames)
-async def test_the_first_byte_and_picows_agree(sequence: list[Frame]) -> None:
+async def test_a_stream_in_one_piece_or_in_many_is_the_same(sequence: list[Frame]) -> None:
     data = encode(sequence)
     readings = []
     for parts in ([data], [data[:1], data[1:]], [data[n : n + 1] for n in range(len(data))]):
@@ -236,10 +236,47 @@ async def test_one_reader_serves_all_connections_that_are_between_frames() -> No
     async with bench(Counting) as stand:
         connections = [stand.open()[0] for _ in range(5)]
         for connection in connections * 2:
-            stand.feed(connection, HELLO)
+            stand.feed(connection, PARTS)
         assert isinstance(stand.engine, Counting)
         assert len(stand.engine.lent) == 10 and len({id(reader) for reader in stand.engine.lent}) == 1
         assert all(peer.messages == [(b"hello", False)] * 2 for peer in stand.peers)
+
+
+async def test_whole_short_messages_need_no_reader() -> None:
+    async with bench(Counting) as stand:
+        connection, _, peer = stand.open()
+        sizes = (0, 1, 125, 126, 127, 4096, 10_000)
+        messages = [(b"x" * size, binary) for size in sizes for binary in (False, True)]
+        for payload, binary in messages:
+            stand.feed(connection, encode([Frame(1 + binary, True, 0, payload)]))
+        assert isinstance(stand.engine, Counting)
+        assert (peer.messages, stand.engine.lent, connection.held_bytes) == (messages, [], 0)
+
+
+@pytest.mark.parametrize(("size", "lent"), [(5, 0), (125, 0), (126, 0), (4096, 0), (4097, 1), (70_000, 1)])
+async def test_the_beginning_of_a_short_message_waits_without_a_reader_and_is_accounted_for(
+    size: int, lent: int
+) -> None:
+    data = encode([Frame(1, True, 0, b"y" * size)])
+    async with bench(Counting) as stand:
+        connection, _, peer = stand.open()
+        assert isinstance(stand.engine, Counting)
+        for cut in (1, 2, 3, 4, 7, len(data) - 1):
+            stand.feed(connection, data[:cut])
+            assert connection.held_bytes == cut
+            stand.feed(connection, data[cut:])
+            assert connection.held_bytes == 0
+        assert peer.messages == [(b"y" * size, False)] * 6
+        assert bool(stand.engine.lent) is bool(lent)
+
+
+@pytest.mark.parametrize("size", [100, 101])
+async def test_a_message_above_the_limit_is_refused_however_short(size: int) -> None:
+    async with bench() as stand:
+        stand.engine.options = EngineOptions(max_message_bytes=100)
+        connection, _, peer = stand.open()
+        stand.feed(connection, encode([Frame(2, True, 0, b"z" * size)]))
+        assert (len(peer.messages), peer.failures) == ((1, []) if size == 100 else (0, [1009]))
 
 
 async def test_two_connections_whose_frames_interleave_do_not_mix() -> None:
