@@ -95,13 +95,13 @@ class Worker:
         """Adds one request; at the bound of the backlog reading pauses."""
         backlog = self.backlog
         backlog.append((work, payload))
-        self.backlog_bytes += len(payload)
+        self.backlog_bytes = held = self.backlog_bytes + len(payload)
         asleep = self.asleep
         if asleep is not None:
             self.asleep = None
             if not asleep.done():
                 asleep.set_result(None)
-        if len(backlog) >= self.most or self.backlog_bytes >= self.most_bytes:
+        if len(backlog) >= self.most or held >= self.most_bytes:
             self.overfull()
 
     def wake(self) -> None:

@@ -191,7 +191,7 @@ class _Connection(StreamConnection):
                     if size < 126:
                         break  # not the shortest form of a length
                 end = begin + size
-                if end > count or not 0 <= size <= longest or not _TEXT <= first <= _BINARY:
+                if end > count or size < 0 or size > longest or (first != _TEXT and first != _BINARY):
                     break
                 payload = apply_mask(data[begin:end], data[begin - 4 : begin])
                 if first == _TEXT and not payload.isascii():
