@@ -129,6 +129,7 @@ class Handshake:
     remote: tuple[str, int] | None = None
     secure: bool = False
     _query: dict[str, str] | None = field(default=None, init=False, compare=False)
+    _judged: bool = field(default=False, init=False, compare=False, repr=False)  # it has passed `check_upgrade`
 
     @property
     def path(self) -> str:
