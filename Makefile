@@ -4,6 +4,10 @@
 # make pytest        the tests alone (ARGS='tests/unit -k codes')
 # make coverage      the tests with branch coverage
 # make bench         our load generator against us and our peers (ARGS=…)
+# make fuzz          every fuzz target for FUZZ_SECONDS=60 (TARGETS='json paths')
+# make hostile       200 attackers beside 1,000 honest clients (ARGS='--seconds 10 --kinds pings')
+# make churn         10,000 connections opened and dropped, ten times
+# make soak          everything at once for SOAK_SECONDS=1800; writes a plot
 # make conformance   the Autobahn suite against both engines (ARGS='--engine picows --cases 1.*')
 # make clean
 #
@@ -33,7 +37,11 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 ARGS ?=
 
-.PHONY: run test check pytest coverage bench conformance clean install tests-need browser clients
+FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 1800
+TARGETS ?= frames assembler handshake credentials json msgpack paths
+
+.PHONY: run test check pytest coverage bench fuzz hostile churn soak conformance clean install tests-need browser clients
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.installed
@@ -56,6 +64,28 @@ coverage: tests-need
 
 bench: $(VENV)/.installed-dev
 	$(PY) -m benchmarks $(ARGS)
+
+hostile churn: $(VENV)/.installed-dev
+	$(PY) -m soak $@ $(ARGS)
+
+soak: $(VENV)/.installed-dev
+	$(PY) -m soak soak --seconds $(SOAK_SECONDS) $(ARGS)
+
+# Atheris has an environment of its own: nothing else needs it, and it lags behind new Pythons.
+fuzz: build/fuzz/venv/.installed
+	for target in $(TARGETS); do \
+		mkdir -p build/fuzz/corpus/$$target build/fuzz/crashes; \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		build/fuzz/venv/bin/python -m fuzz $$target -max_total_time=$(FUZZ_SECONDS) -max_len=1024 -verbosity=0 \
+			-artifact_prefix=build/fuzz/crashes/$$target- build/fuzz/corpus/$$target fuzz/corpus/$$target; \
+	done
+
+build/fuzz/venv/.installed: $(VENV)/.made pyproject.toml constraints.txt fuzz/requirements.txt
+	"$(PYTHON)" -m venv build/fuzz/venv
+	build/fuzz/venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt hatchling editables
+	build/fuzz/venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+		--no-build-isolation --editable . --requirement fuzz/requirements.txt
+	touch $@
 
 clean:
 	rm -rf .venv .venv-* .conformance .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -11,7 +11,7 @@ __all__ = ["SERVERS", "Server", "capacity"]
 
 _PEERS = HERE / "peers"
 _MYCELIA = HERE / "servers" / "mycelia_server.py"
-_SEED_CONNECTIONS = 1000  # `maxConnections` that the server has unless told otherwise
+_DEFAULT_CONNECTIONS = 256  # of one address, from which all the load comes, unless the server is told otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ def _mycelia(engine: str) -> Callable[[Tools, int, str, int], list[str]]:
 
 
 def capacity(connections: int) -> int | None:
-    """The raised `maxConnections`, or None where the default is enough."""
-    return None if connections < _SEED_CONNECTIONS else connections + 100
+    """The raised `maxConnections` (in all and of one address), or None where the default is enough."""
+    return None if connections < _DEFAULT_CONNECTIONS else connections + 100
 
 
 def _limit(tools: Tools, port: int, mode: str, connections: int) -> list[str]:

@@ -40,7 +40,14 @@ async def serve(engine: str, port: int, max_connections: int | None) -> None:
         "websocket": {"type": engine, "host": "127.0.0.1", "port": port, "path": "/ws"},
     }
     if max_connections is not None:
-        config["connection"] = {"maxConnections": max_connections}
+        capacities = ("maxConnections", "maxHalfOpen", "maxHalfOpenPerAddress")
+        accepts = {"maxMessages": max_connections, "windowMs": 1000}
+        config["connection"] = dict.fromkeys(capacities, max_connections)
+        config["limits"] = {
+            "connectionsPerAddress": max_connections,
+            "acceptRate": accepts,
+            "acceptRatePerAddress": accepts,
+        }
     sockets = WebSocketSubsystem("websocket", ms=system, config=config)
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -13,21 +13,26 @@ from mycelia.errors import (
     InvalidBody,
     InvalidMessage,
     InvalidPath,
+    MessageTooLarge,
     MyceliaError,
+    NoCredential,
     NoRoute,
     NoSuchSubsystem,
     NotRunning,
     Overloaded,
+    RateLimited,
     RequestTimeout,
     RouteError,
     SignatureError,
     Unauthorized,
+    Unavailable,
 )
 from mycelia.kernel.caller import Caller, Options, Principal
 from mycelia.kernel.contract import Contract
 from mycelia.kernel.facet import Facet
 from mycelia.kernel.hook import Api, Context, Hook, hook
 from mycelia.kernel.message import Message, Metadata
+from mycelia.kernel.rate import RateLimiter
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
 
@@ -51,17 +56,22 @@ __all__ = [
     "InvalidPath",
     "Message",
     "MessageSystem",
+    "MessageTooLarge",
     "Metadata",
     "MyceliaError",
+    "NoCredential",
     "NoRoute",
     "NoSuchSubsystem",
     "NotRunning",
     "Options",
     "Overloaded",
     "Principal",
+    "RateLimited",
+    "RateLimiter",
     "RequestTimeout",
     "RouteError",
     "SignatureError",
     "Unauthorized",
+    "Unavailable",
     "hook",
 ]

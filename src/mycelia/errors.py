@@ -9,6 +9,7 @@ has to parse a message. The text is for the operator; what may be told to a clie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import ClassVar, Literal
 
 __all__ = [
@@ -23,15 +24,19 @@ __all__ = [
     "InvalidBody",
     "InvalidMessage",
     "InvalidPath",
+    "MessageTooLarge",
     "MyceliaError",
+    "NoCredential",
     "NoRoute",
     "NoSuchSubsystem",
     "NotRunning",
     "Overloaded",
+    "RateLimited",
     "RequestTimeout",
     "RouteError",
     "SignatureError",
     "Unauthorized",
+    "Unavailable",
 ]
 
 Blame = Literal["local", "remote"]
@@ -138,7 +143,7 @@ class InvalidMessage(MyceliaError):
     """A message cannot be understood or cannot be encoded."""
 
     code = "INVALID_MESSAGE"
-    blame = "remote"
+    blame: ClassVar[Blame] = "remote"
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
@@ -147,6 +152,16 @@ class InvalidMessage(MyceliaError):
     @property
     def details(self) -> Mapping[str, object]:
         return {"problem": self.problem}
+
+
+class MessageTooLarge(InvalidMessage):
+    """A message to clients is larger than the configuration allows; nobody was sent it."""
+
+    blame = "local"
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size, self.limit = size, limit
+        super().__init__(f"expected a message of at most {limit} bytes (limits.outbound_bytes), got {size}")
 
 
 class InvalidBody(MyceliaError):
@@ -171,6 +186,17 @@ class Unauthorized(MyceliaError):
     blame = "remote"
 
 
+class NoCredential(Unauthorized):
+    """The caller showed nothing that could be judged; where signing in is optional it is let in unknown."""
+
+
+class Unavailable(MyceliaError):
+    """Something that is needed to decide cannot be reached; nothing was done, and later it may work."""
+
+    code = "OVERLOADED"
+    retryable = True
+
+
 class Forbidden(MyceliaError):
     """The caller is known, or need not be, and may not do this."""
 
@@ -187,6 +213,22 @@ class Overloaded(MyceliaError):
     def __init__(self, what: str, limit: int | None = None) -> None:
         self.what, self.limit = what, limit
         super().__init__(what if limit is None else f"{what} (limit {limit})")
+
+
+class RateLimited(MyceliaError):
+    """Too many messages in too little time; nothing was done. `retry_after` is the seconds until it may work."""
+
+    code = "RATE_LIMITED"
+    blame = "remote"
+    retryable = True
+
+    def __init__(self, what: str, retry_after: float) -> None:
+        self.what, self.retry_after = what, retry_after
+        super().__init__(f"{what}: too many messages; again in {retry_after:.3f} s")
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        return {"retryAfterMs": ceil(self.retry_after * 1000)}
 
 
 class Disabled(MyceliaError):

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,10 +22,12 @@ import pytest
 from mycelia import BaseSubsystem, MessageSystem
 from mycelia.protocol.codes import parse_close
 from mycelia.protocol.frames import Frame, FrameParser, Opcode, mask_frame
+from mycelia.testing import FaultProxy
 from mycelia.websocket import WebSocketConnection, WebSocketFacet, WebSocketSubsystem
 
 __all__ = [
     "ENGINES",
+    "FAULT",
     "KEY",
     "PATIENCE",
     "App",
@@ -41,6 +44,9 @@ PATIENCE = 8.0  # seconds after which an event that did not come counts as absen
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 each_engine = pytest.mark.parametrize("engine", ENGINES)
+
+FAULT: ContextVar[Callable[[FaultProxy], object] | None] = ContextVar("FAULT", default=None)
+"""What is wrong with the line between `serving` and its clients; None for no proxy at all."""
 
 Value = TypeVar("Value")
 
@@ -68,6 +74,7 @@ class App:
         self.routes = BaseSubsystem("app", ms=self.system)
         self.sockets = WebSocketSubsystem("websocket", ms=self.system, config=config)
         self.told: list[tuple[str, str, dict[str, Any]]] = []
+        self.line: FaultProxy | None = None  # what clients come through
         self._news = asyncio.Event()
 
     @property
@@ -76,6 +83,8 @@ class App:
 
     @property
     def port(self) -> int:
+        if self.line is not None:
+            return self.line.port
         port = self.facet.get_port()
         assert port is not None
         return port
@@ -143,7 +152,7 @@ async def serving(
 
     if setup is not None:
         setup(app)
-    async with app.system:
+    async with app.system, _through(app):
         yield app
         if not app.facet.is_running():
             return
@@ -152,6 +161,19 @@ async def serving(
             while "success" not in (answer := await honest.receive()):
                 pass  # a welcome, or a broadcast that is under way
             assert answer["data"] == "still here"
+
+
+@asynccontextmanager
+async def _through(app: App) -> AsyncIterator[None]:
+    fault = FAULT.get()
+    if fault is None:
+        yield
+        return
+    port = app.facet.get_port()
+    assert port is not None
+    async with FaultProxy(("127.0.0.1", port)) as app.line:
+        fault(app.line)
+        yield
 
 
 def handshake(path: str = "/ws", protocols: Iterable[str] = (), headers: Mapping[str, str] | None = None) -> bytes:

@@ -343,7 +343,7 @@ async def test_it_prints_its_address_and_stops_when_told_to(sign: signal.Signals
             with pytest.raises(ConnectionClosed) as closed:
                 await client.next()
         _, errors = await running.communicate()
-    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
     assert running.returncode == 0
     assert b"Traceback" not in errors
 

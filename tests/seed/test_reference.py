@@ -21,6 +21,11 @@ from mycelia.websocket import (
     WebSocketContract,
     WebSocketFacet,
 )
+from mycelia.websocket.authentication import AuthenticationConfig
+from mycelia.websocket.drain import DrainConfig
+from mycelia.websocket.errorlog import ErrorsConfig
+from mycelia.websocket.limits import LimitsConfig
+from mycelia.websocket.pressure import OverloadConfig
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -49,7 +54,16 @@ def test_close_codes() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "kind"),
-    [("`websocket`", ServerConfig), ("`connection`", ConnectionConfig), ("`routing`", RoutingConfig)],
+    [
+        ("`websocket`", ServerConfig),
+        ("`connection`", ConnectionConfig),
+        ("`routing`", RoutingConfig),
+        ("`authentication`", AuthenticationConfig),
+        ("`limits`", LimitsConfig),
+        ("`overload`", OverloadConfig),
+        ("`drain`", DrainConfig),
+        ("`errors`", ErrorsConfig),
+    ],
 )
 def test_configuration_keys_spellings_units_and_defaults(heading: str, kind: Any) -> None:
     rows = table("configuration.md", heading)
@@ -102,6 +116,6 @@ def test_route_settings() -> None:
 def test_every_room_is_on_the_map() -> None:
     text = (REFERENCE.parents[1] / "ARCHITECTURE.md").read_text()
     rooms = (REFERENCE.parents[1] / "src" / "mycelia").glob("*/**/*.py")
-    parts = {"kernel", "protocol", "websocket"}
+    parts = {"auth", "kernel", "protocol", "websocket"}
     here = [each for each in rooms if parts & set(each.parts) and "hooks" not in each.parts]
     assert {each.stem for each in here if not each.stem.startswith("_") and f"`{each.stem}`" not in text} == set()

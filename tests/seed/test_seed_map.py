@@ -18,7 +18,6 @@ WAITING = {
     "compression": {25},
     "ASGI, Socket.IO and SockJS engines": {20, 98},
     "ServerSubsystem": {2, 122},
-    "tokens and rate limits": {104},
     "sessions": {120},
     "nodes": {121},
 }

@@ -6,12 +6,13 @@ import asyncio
 import errno
 import logging
 import os
-import signal
 import sys
 
 import uvloop
 
-from mycelia.demo.app import serving
+from mycelia.demo.app import address_of, make_system
+
+DRAIN = 10.0  # seconds for the clients to be told and to go
 
 
 def read_port(text: str) -> int:
@@ -22,16 +23,14 @@ def read_port(text: str) -> int:
 
 
 async def run(host: str, port: int) -> None:
-    """Serves until SIGINT or SIGTERM; then every client is told and the port is free again."""
-    stopped = asyncio.Event()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(sign, stopped.set)
-    async with serving(host, port) as address:
-        print(
-            f"Open {address} in two tabs and let them talk to each other. Ctrl-C stops it.",
-            flush=True,
-        )
-        await stopped.wait()
+    """Serves until SIGINT or SIGTERM; then every client is told to come back, and the second signal stops at once."""
+    system, sockets = make_system(host, port)
+
+    def tell() -> None:
+        address = address_of(sockets, host)
+        print(f"Open {address} in two tabs and let them talk to each other. Ctrl-C stops it.", flush=True)
+
+    await system.run_until_signal(DRAIN, tell)
 
 
 def main() -> None:

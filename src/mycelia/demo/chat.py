@@ -39,7 +39,7 @@ class Chat(BaseSubsystem):
         self._names: dict[str, str] = {}  # connection id → name
         self.register_route("chat://join", self.join, expose=True)
         self.register_route("chat://say", self.say, expose=True)
-        self.register_route("chat://who", self.who, expose=True)
+        self.register_route("chat://who", self.who, expose=True, safe=True)
 
     async def join(self, body: Join, connection: WebSocketConnection) -> dict[str, Any]:
         """Gives the client a name that nobody else has, or another one; answers it and who is here."""

@@ -26,16 +26,16 @@ def make_tools(system: MessageSystem) -> BaseSubsystem:
     """The subsystem `demo`. Its paths are `expose`d: without that, clients could not call them."""
     demo = BaseSubsystem("demo", ms=system)
 
-    @demo.route("demo://echo", expose=True)
+    @demo.route("demo://echo", expose=True, safe=True)
     def echo(body: Any) -> dict[str, Any]:
         # Wrapped: a body that looks like `{"success": …}` itself would be taken for the whole answer.
         return {"success": True, "data": body}
 
-    @demo.route("demo://add", expose=True)
+    @demo.route("demo://add", expose=True, safe=True)
     def add(body: Add) -> int:
         return body.a + body.b
 
-    @demo.route("demo://clock", expose=True)
+    @demo.route("demo://clock", expose=True, safe=True)
     def clock() -> str:
         return datetime.now(UTC).isoformat(timespec="milliseconds")
 

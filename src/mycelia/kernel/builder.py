@@ -12,7 +12,12 @@ from mycelia.kernel.facet import Facet
 if TYPE_CHECKING:
     from mycelia.kernel.hook import Api, Context, Hook
 
-__all__ = ["execute", "settle", "verify"]
+__all__ = ["execute", "settle", "taken", "verify"]
+
+
+def taken(cls: type) -> frozenset[str]:
+    """Names that a facet may not attach as, since a subsystem of this class has them itself."""
+    return frozenset(dir(cls)) | {"name", "parent", "children", "config", "state", "middleware", "ms"}
 
 
 def verify(subsystem: str, hooks: Iterable[Hook], taken: frozenset[str] = frozenset()) -> list[Hook]:

@@ -78,6 +78,9 @@ class Options:
         value = getattr(self, _ALIASES.get(key, key), None) if key in self else None
         return default if value is None else value
 
+    def limited(self) -> None:
+        """A rate limit has just refused a message of this caller; whoever keeps its connection may count that."""
+
     def __repr__(self) -> str:
         return f"Options(caller={self.caller!r}, connection_id={self.connection_id!r})"
 

@@ -7,19 +7,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from mycelia.errors import Forbidden, RequestTimeout, Unauthorized
+from mycelia.errors import Forbidden, RateLimited, RequestTimeout, Unauthorized
 
 if TYPE_CHECKING:
     from mycelia.kernel.caller import Options
     from mycelia.kernel.message import Message
+    from mycelia.kernel.rate import RateLimiter
     from mycelia.kernel.router import Call, Route
 
-__all__ = ["Middleware", "check_requires", "compose", "within"]
+__all__ = ["Layer", "Middleware", "check_known", "check_requires", "compose", "within"]
 
 CallNext = Callable[..., Awaitable[Any]]
 Middleware = Callable[["Message", "Options", CallNext], Awaitable[Any]]
 """`async (message, options, call_next)`; `await call_next()` or `call_next(message, options)` goes on."""
 Layer = Callable[["Route", "Call"], "Call"]
+"""What may be put around a route's call; it returns the call itself where it has nothing to add."""
 
 
 def check_requires(route: Route, options: Options) -> None:
@@ -47,6 +49,17 @@ def check_requires(route: Route, options: Options) -> None:
         raise Forbidden(f"{route.path}: requires {wanted}, which the caller does not have")
 
 
+def check_known(route: Route, options: Options) -> None:
+    """Raises unless the caller is a client that is known by a name, or no client at all."""
+    if options.caller.kind == "client":
+        try:
+            known = options.principal is not None and bool(options.principal.id)
+        except Exception as fault:
+            raise Forbidden(f"{route.path}: the caller's principal cannot be read") from fault
+        if not known:
+            raise Unauthorized(f"{route.path}: is for authenticated clients, and the caller is none")
+
+
 _INTERNAL = ("system", "subsystem")
 
 
@@ -64,22 +77,34 @@ async def within(seconds: float | None, awaitable: Awaitable[Any], what: str) ->
         raise
 
 
-def compose(route: Route, layers: Iterable[Layer], middleware: Iterable[Middleware]) -> None:
-    """Sets `route.call`: permission check, time limit, middleware (first given, first asked), layers, plan.
+def compose(
+    route: Route, layers: Iterable[Layer], middleware: Iterable[Middleware], guards: Iterable[Layer] = ()
+) -> None:
+    """Sets `route.call`: permission check, rate, time limit, middleware (first given, first asked), layers, plan.
 
     Layers (a queue, listeners) are given from the inside out; one that adds anything makes an awaitable.
+    Guards stand right inside the permission check; they refuse or let pass, and what they wait for is timed.
     The time limit is for what can be awaited: a plain `def` cannot be stopped.
     """
     call, is_async = route.plan.call, route.plan.is_async
+    if route.sealed:
+        route.call, route.is_async = call, is_async
+        return
     for layer in layers:
         around = layer(route, call)
         call, is_async = around, is_async or around is not call
     for each in reversed(list(middleware)):
         call, is_async = _around(each, call), True
+    for guard in guards:
+        call = guard(route, call)
     if route.timeout is not None and is_async:
         call = _timed(route, call, route.timeout)
+    if route.limit is not None:
+        call = _limited(route, call, route.limit)
     if route.requires:
         call = _checked(route, call)
+    if route.authenticated:
+        call = _known(route, call)
     route.call, route.is_async = call, is_async
 
 
@@ -107,3 +132,45 @@ def _checked(route: Route, inner: Call) -> Call:
         return inner(message, params, options)
 
     return call
+
+
+def _known(route: Route, inner: Call) -> Call:
+    def call(message: Any, params: Any, options: Any) -> Any:
+        check_known(route, options)
+        return inner(message, params, options)
+
+    return call
+
+
+def _limited(route: Route, inner: Call, limiter: RateLimiter) -> Call:
+    """After the permission check, so that who may not call it does not use up what others may."""
+    owner_of = _OWNERS[limiter.by]
+    shared = limiter.by == "route"
+
+    def call(message: Any, params: Any, options: Any) -> Any:
+        owner = owner_of(options)
+        if (owner is not None or shared) and (wait := limiter.take(owner)):
+            options.limited()
+            raise RateLimited(route.path, wait)
+        return inner(message, params, options)
+
+    return call
+
+
+def _principal_of(options: Options) -> str | None:
+    principal = options.principal
+    # Who is not known is told apart by connection: nobody passes for having no name.
+    return (principal.id if principal is not None else "") or options.connection_id
+
+
+def _address_of(options: Options) -> str | None:
+    return getattr(getattr(options.connection, "client", None), "remote_address", None)
+
+
+# None stands for a caller that is no client: the program itself is limited by `route` only.
+_OWNERS: Mapping[str, Callable[[Options], str | None]] = {
+    "connection": lambda options: options.connection_id,
+    "principal": _principal_of,
+    "address": _address_of,
+    "route": lambda options: None,
+}

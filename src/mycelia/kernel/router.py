@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from mycelia.errors import InvalidPath, RouteError
 from mycelia.kernel.caller import Caller
 from mycelia.kernel.path import Pattern, bind
+from mycelia.kernel.rate import RateLimiter
 
 if TYPE_CHECKING:
     from mycelia.kernel.handler import Plan
 
-__all__ = ["NO_PARAMS", "Call", "Route", "RouteSettings", "Router"]
+__all__ = ["NO_PARAMS", "Call", "Exposure", "Route", "RouteSettings", "Router"]
 
 Call = Callable[[Any, Any, Any], Any]
 """`(message, params, options)` → a value, or an awaitable of one."""
+
+Exposure = bool | Literal["public", "authenticated"]
+"""Who may call a route from outside: nobody (False), every client (True, "public"), every known one."""
 
 NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
@@ -24,12 +28,14 @@ NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 class RouteSettings(TypedDict, total=False):
     """What may be said about a route beside its path and handler; see `BaseSubsystem.register_route`."""
 
-    expose: bool
+    expose: Exposure
+    safe: bool | None
     requires: Iterable[str]
     concurrent: bool
     isolated: bool
     timeout: float | None
     default: bool
+    limit: RateLimiter | None
 
 
 class Route:
@@ -42,12 +48,17 @@ class Route:
     what it returns is always awaitable; without it the value may still be. `default` marks a built-in
     that the application's own registration of the path replaces.
 
+    `authenticated` asks a client for a principal. `safe` says whether it leaves everything as it is (None: nobody
+    said). Nothing is ever put around the plan of a `sealed` route: its body is a secret, which middleware, listeners
+    and queues do not see.
+
     Whoever runs the route counts: `handled` what was answered, `failed` what was not or with an error.
     """
 
     __slots__ = (
-        "call", "caller", "concurrent", "default", "direct", "expose", "failed", "handled", "handler",
-        "is_async", "isolated", "path", "pattern", "plan", "requires", "subsystem", "timeout",
+        "authenticated", "call", "caller", "concurrent", "default", "direct", "expose", "failed", "handled",
+        "handler", "is_async", "isolated", "limit", "path", "pattern", "plan", "requires", "safe", "sealed",
+        "subsystem", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -56,12 +67,14 @@ class Route:
         handler: Callable[..., Any],
         plan: Plan,
         *,
-        expose: bool = False,
+        expose: Exposure = False,
+        safe: bool | None = None,
         requires: Iterable[str] = (),
         concurrent: bool = False,
         isolated: bool = False,
         timeout: float | None = None,
         default: bool = False,
+        limit: RateLimiter | None = None,
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise RouteError(pattern.text, f"expected a timeout above 0 s, got {timeout!r}")
@@ -71,15 +84,24 @@ class Route:
         self.caller = Caller("subsystem", pattern.subsystem)
         self.handler = handler
         self.plan = plan
-        self.expose = expose
+        if expose not in (True, False, "public", "authenticated") or not isinstance(expose, (bool, str)):
+            raise RouteError(pattern.text, f"expected expose=True, False, 'public' or 'authenticated', got {expose!r}")
+        if not (safe is None or isinstance(safe, bool)):
+            raise RouteError(pattern.text, f"expected safe=True or False, got {safe!r}")
+        self.expose = bool(expose)
+        self.authenticated = expose == "authenticated"
+        self.safe = safe
+        self.sealed = False
         # Whether a client's request may run right where it is read: exposed, in order, in the reader's own task.
-        self.direct = expose and not (concurrent or isolated)
-        self.direct = expose and not (concurrent or isolated)
+        self.direct = self.expose and not (concurrent or isolated)
         if isinstance(requires, str):
             raise RouteError(pattern.text, f"expected requires={{{requires!r}}}, a set, got a string")
         self.requires = frozenset(requires)
         self.concurrent = concurrent
+        if limit is not None and not isinstance(limit, RateLimiter):
+            raise RouteError(pattern.text, f"expected limit=RateLimiter(…), got {limit!r}")
         self.isolated = isolated
+        self.limit = limit
         self.timeout = timeout
         self.default = default
         self.handled = 0

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from mycelia.errors import BuildError, ConfigError, RouteError
-from mycelia.kernel.builder import execute, settle, verify
+from mycelia.kernel.builder import execute, settle, taken, verify
 from mycelia.kernel.compose import Layer, Middleware, compose
 from mycelia.kernel.handler import compile_plan
 from mycelia.kernel.hook import Api, Context, Hook
@@ -117,6 +117,11 @@ class BaseSubsystem:
         """The facet of that kind, attached or not; None while there is none."""
         return self._facets.get(kind)
 
+    @property
+    def facets(self) -> list[Facet]:
+        """The facets, in the order of building."""
+        return list(self._facets.values())
+
     # Routes
 
     @property
@@ -189,7 +194,7 @@ class BaseSubsystem:
     def compose(self, route: Route) -> None:
         """Puts around the route's handler what applies to it now."""
         outer = () if self.ms is None else self.ms.middleware
-        compose(route, self._layers.values(), (*outer, *self.middleware))
+        compose(route, self._layers.values(), (*outer, *self.middleware), () if self.ms is None else self.ms.guards)
 
     def adopt(self, route: Route) -> None:
         """Composes a route that is kept elsewhere, now and at every change, until `dispose`."""
@@ -243,7 +248,7 @@ class BaseSubsystem:
         async with self._moving:
             if (self.state, "build") not in NEXT:
                 return
-            ordered = verify(self.name, [*self.default_hooks(), *self._hooks], _taken(type(self)))
+            ordered = verify(self.name, [*self.default_hooks(), *self._hooks], taken(type(self)))
             try:
                 await self._make(ordered)
             except BaseException as fault:
@@ -304,7 +309,7 @@ class BaseSubsystem:
 
     async def start(self) -> None:
         """Starts the facets that do not run yet, in the order of building; called by the system's `async with`."""
-        for facet in list(self._facets.values()):
+        for facet in self.facets:
             if not facet.is_running():
                 await facet.start()
 
@@ -313,8 +318,3 @@ class BaseSubsystem:
         faults = await settle([each.stop for each in reversed(self._facets.values())])
         if faults:
             raise ExceptionGroup(f"stopping subsystem {self.name!r}", faults)
-
-
-def _taken(cls: type) -> frozenset[str]:
-    """Names that a facet may not attach as, since the subsystem has them itself."""
-    return frozenset(dir(cls)) | {"name", "parent", "children", "config", "state", "middleware", "ms"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from mycelia.errors import BuildError, ConfigError, HandlerError, InvalidMessage, MyceliaError, NoRoute, NoSuchSubsystem
 from mycelia.kernel.builder import settle
 from mycelia.kernel.caller import CURRENT, Caller, Options
-from mycelia.kernel.compose import Middleware, within
+from mycelia.kernel.compose import Layer, Middleware, within
+from mycelia.kernel.drain import drain, serve_until_signal
 from mycelia.kernel.lifecycle import State
 from mycelia.kernel.message import Delivery, Message
 from mycelia.kernel.outcome import read
@@ -37,9 +38,11 @@ class MessageSystem:
             raise ConfigError("name", f"expected a letter, then letters, digits, '_', '.', '-'; got {name!r}")
         self.name = name
         self.middleware: list[Middleware] = list(middleware)
+        self.guards: list[Layer] = []
         self._subsystems: dict[str, BaseSubsystem] = {}
         self._started: list[BaseSubsystem] = []
         self._entered = 0
+        self._draining = False
         self._router = Router()
         self.exact: Mapping[str, Route] = self._router.exact
         self._own = Options(caller=Caller("system", name))
@@ -109,7 +112,24 @@ class MessageSystem:
         for subsystem in self._subsystems.values():
             subsystem.recompose()
 
+    def guard(self, layer: Layer) -> None:
+        """Puts `layer(route, call)` around every route, inside its permission check, until `unguard`."""
+        self.guards.append(layer)
+        for subsystem in self._subsystems.values():
+            subsystem.recompose()
+
+    def unguard(self, layer: Layer) -> None:
+        """Takes a guard away again; does nothing when it is not there."""
+        if layer in self.guards:
+            self.guards.remove(layer)
+            for subsystem in self._subsystems.values():
+                subsystem.recompose()
+
     # Messages
+
+    def match(self, path: str) -> tuple[Route, Mapping[str, str]] | None:
+        """The route of a path and its parameters; None when there is none, whyever. Raises InvalidPath."""
+        return self._router.match(path)
 
     def resolve(self, path: str) -> tuple[Route, Mapping[str, str]]:
         """The route of a path and its parameters, or InvalidPath, NoSuchSubsystem, NoRoute."""
@@ -218,6 +238,23 @@ class MessageSystem:
         if not self._entered:
             await self.dispose()
 
+    async def drain(self, deadline: float = 30.0) -> None:
+        """Takes the system out of service without losing what it accepted; `dispose` is to follow.
+
+        `health()` says so at once. Then every facet of every subsystem drains, all at the same time, within
+        `deadline` seconds. What fails does not keep the rest from draining; it leaves as one ExceptionGroup.
+        """
+        self._draining = True
+        await drain(self.name, self._built(), deadline)
+
+    async def run_until_signal(self, deadline: float = 30.0, started: Callable[[], object] | None = None) -> None:
+        """`async with system`, until SIGTERM or SIGINT; then drains. A second signal cuts that short.
+
+        `started` is called once everything serves.
+        """
+        async with self:
+            await serve_until_signal(self, deadline, started)
+
     async def dispose(self) -> None:
         """Stops what was started and disposes of what is built, both in reverse order.
 
@@ -230,6 +267,7 @@ class MessageSystem:
     async def _dispose(self) -> None:
         stops = [each.stop for each in reversed(self._started)]
         self._started.clear()
+        self._draining = False
         faults = await settle([*stops, *(each.dispose for each in reversed(self._roots()))])
         if faults:
             raise ExceptionGroup(f"disposing of system {self.name!r}", faults)
@@ -243,7 +281,7 @@ class MessageSystem:
     # Looking in
 
     async def health(self) -> dict[str, Any]:
-        """`{"healthy": bool, "subsystems": {name: report}}`; whatever is not built is not healthy."""
+        """`{"healthy": bool, "subsystems": {name: report}}`; what is not built, or drains, is not healthy."""
         reports: dict[str, Any] = {}
         for name, subsystem in self._subsystems.items():
             facet = subsystem.find("health")
@@ -251,7 +289,8 @@ class MessageSystem:
                 reports[name] = {"healthy": False, "state": subsystem.state.value}
             else:
                 reports[name] = {"healthy": True} if facet is None else await facet.report()
-        return {"healthy": all(each["healthy"] for each in reports.values()), "subsystems": reports}
+        healthy = not self._draining and all(each["healthy"] for each in reports.values())
+        return {"healthy": healthy, "subsystems": reports}
 
     def statistics(self) -> dict[str, Any]:
         """The counters of every built subsystem, by name."""

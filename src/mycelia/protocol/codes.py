@@ -75,6 +75,8 @@ class Close(IntEnum):
     ABUSE = 4429
     SLOW_CONSUMER = 4504
     HEARTBEAT_LOST = 4505
+    IDLE = 4506
+    LIFETIME_OVER = 4507
     POSITION_LOST = 4510
 
 
@@ -109,6 +111,8 @@ CLOSES: Mapping[Close, CloseInfo] = MappingProxyType(
         Close.ABUSE: CloseInfo("limits were broken again and again", False),
         Close.SLOW_CONSUMER: CloseInfo("the client reads too slowly", True),
         Close.HEARTBEAT_LOST: CloseInfo("no sign of life in time", True),
+        Close.IDLE: CloseInfo("no message for too long: come back when there is something to say", True),
+        Close.LIFETIME_OVER: CloseInfo("the connection is as old as one may be: come back", True),
         Close.POSITION_LOST: CloseInfo("the position in a topic was lost: come back and recover", True),
     }
 )

@@ -8,7 +8,7 @@ leaves this module once, as `token`; nothing else that is returned here contains
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote_plus
@@ -20,6 +20,7 @@ __all__ = [
     "Credentials",
     "Source",
     "choose_subprotocol",
+    "cookies",
     "credentials",
     "public_view",
 ]
@@ -77,6 +78,26 @@ def credentials(handshake: Handshake) -> Credentials:
     if "?" in handshake.target and (given := handshake.query.get("token")):
         return Credentials(given, "query")
     return Credentials()
+
+
+def cookies(handshake: Handshake) -> Mapping[str, str]:
+    """The cookies by name (RFC 6265 §4.2.1), those left out that come more than once with different values.
+
+    Which of two is meant nobody can tell: a subdomain may have set the other. Whether cookies count at all is for the
+    caller to say, by the Origin.
+    """
+    found: dict[str, str] = {}
+    doubtful: set[str] = set()
+    for line in handshake.headers.lines("cookie"):
+        for part in line.split(";"):
+            name, mark, value = part.strip(" \t").partition("=")
+            if not mark or not name:
+                continue
+            if len(value) > 1 and value[0] == value[-1] == '"':
+                value = value[1:-1]
+            if found.setdefault(name, value) != value:
+                doubtful.add(name)
+    return {name: value for name, value in found.items() if name not in doubtful}
 
 
 def public_view(handshake: Handshake) -> dict[str, object]:

@@ -7,12 +7,14 @@ the 101. A refusal is a `BadHandshake` whose text names what was expected and sh
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
+from urllib.parse import unquote_to_bytes
 
 from mycelia.protocol.credentials import (
     BEARER_PREFIX,
@@ -29,6 +31,7 @@ from mycelia.protocol.request import (
     Headers,
     HttpReply,
     encode_headers,
+    is_token,
     read_request,
     redact,
 )
@@ -36,6 +39,7 @@ from mycelia.protocol.request import (
 __all__ = [
     "HEADER_LIMIT",
     "HEAD_LIMIT_BYTES",
+    "SUBPROTOCOL_LIMIT",
     "VERSION",
     "Accept",
     "BadHandshake",
@@ -44,9 +48,14 @@ __all__ = [
     "Headers",
     "HttpReply",
     "accept_response",
+    "check_origin_rule",
+    "check_query",
+    "check_subprotocols",
     "check_upgrade",
     "choose_subprotocol",
     "credentials",
+    "host_allowed",
+    "is_host_rule",
     "origin_allowed",
     "public_view",
     "read_request",
@@ -54,10 +63,13 @@ __all__ = [
 ]
 
 VERSION = "13"
+SUBPROTOCOL_LIMIT = 32
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 _UPGRADE = ("Upgrade", "websocket")
 _VERSION_HEADER = ("Sec-WebSocket-Version", VERSION)
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})").search
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 # What the 101 says itself; a second value would make it mean something else to the client.
 _OWN_HEADERS = frozenset(
@@ -82,7 +94,12 @@ class Accept:
 
 
 def check_upgrade(handshake: Handshake) -> None:
-    """Raise BadHandshake unless this is the client's half of an RFC 6455 §4.1 handshake."""
+    """Raise BadHandshake unless this is the client's half of an RFC 6455 §4.1 handshake.
+
+    Both the gate and the engine ask; the second time costs nothing.
+    """
+    if handshake._judged:
+        return
     lines = handshake.headers.lines
     if handshake.method != "GET":
         raise BadHandshake(405, "expected GET for a WebSocket", (("Allow", "GET"),))
@@ -101,6 +118,36 @@ def check_upgrade(handshake: Handshake) -> None:
         raise BadHandshake(400, f"expected exactly one Sec-WebSocket-Key header, got {len(key)}")
     if not _is_key(key[0]):
         raise BadHandshake(400, "expected a Sec-WebSocket-Key that is 16 bytes in base64")
+    object.__setattr__(handshake, "_judged", True)
+
+
+def check_query(handshake: Handshake, most: int = 0) -> None:
+    """Raise BadHandshake for a query that two readers could read differently, or with more than `most` parameters.
+
+    Percent-encoding must be whole and, decoded, UTF-8 without control characters (RFC 3986 §2.1).
+    """
+    query = handshake.target.partition("?")[2]
+    if most and query.count("&") >= most:
+        raise BadHandshake(400, f"expected at most {most} parameters in the query")
+    if "%" not in query:
+        return
+    if _BROKEN_ESCAPE(query):
+        raise BadHandshake(400, "expected every % of the query before two hexadecimal digits")
+    try:
+        text = unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        raise BadHandshake(400, "expected a query that is UTF-8, percent-encoded") from None
+    if _CONTROL(text):
+        raise BadHandshake(400, "expected a query without control characters")
+
+
+def check_subprotocols(handshake: Handshake) -> None:
+    """Raise BadHandshake unless the offered subprotocols are distinct tokens, and not too many (RFC 6455 §4.1)."""
+    offered = handshake.subprotocols
+    if len(offered) > SUBPROTOCOL_LIMIT:
+        raise BadHandshake(400, f"expected at most {SUBPROTOCOL_LIMIT} subprotocols, got {len(offered)}")
+    if len(set(offered)) != len(offered) or not all(map(is_token, offered)):
+        raise BadHandshake(400, "expected each subprotocol to be a token and to be offered once")
 
 
 def accept_response(
@@ -146,6 +193,36 @@ def origin_allowed(handshake: Handshake, allow: Sequence[str] = (), require: boo
     if origin is None:
         return False
     return "*" in allow or _same_host(handshake, origin) or any(_matches(origin, rule) for rule in allow)
+
+
+def check_origin_rule(rule: str) -> None:
+    """Raise ValueError for a rule of `origin_allowed` that no origin could match."""
+    scheme, mark, rest = rule.partition("://")
+    name = rest[2:] if rest.startswith("*.") else rest
+    if rule in ("*", "null") or (mark and "*" not in scheme and _split_origin(f"{scheme}://{name}") is not None):
+        return
+    raise ValueError(f"expected 'https://example.org', 'https://*.example.org', 'null' or '*', got {rule!r}")
+
+
+def is_host_rule(rule: str) -> bool:
+    """Whether `host_allowed` can use this rule."""
+    return _split_host(rule.removeprefix("*.")) is not None
+
+
+def host_allowed(handshake: Handshake, allow: Sequence[str]) -> bool:
+    """Whether the name that the client believes to talk to is one of ours: the defence against DNS rebinding.
+
+    `example.org` allows that name on any port, `example.org:8443` on this one only, `*.example.org` its subdomains.
+    """
+    host = _split_host(handshake.host or "")
+    return host is not None and any(_is_host(host, rule) for rule in allow)
+
+
+def _is_host(host: tuple[str, int | None], rule: str) -> bool:
+    wanted = _split_host(rule.removeprefix("*."))
+    if wanted is None or (wanted[1] is not None and wanted[1] != host[1]):
+        return False
+    return host[0].endswith(f".{wanted[0]}") if rule.startswith("*.") else host[0] == wanted[0]
 
 
 def _lists(lines: tuple[str, ...], wanted: str) -> bool:

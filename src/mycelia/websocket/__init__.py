@@ -1,5 +1,6 @@
 """The WebSocket subsystem."""
 
+from mycelia.websocket.authentication import Authentication, AuthenticationConfig
 from mycelia.websocket.broadcast import BroadcastResult
 from mycelia.websocket.config import Config, ConnectionConfig, RoutingConfig, ServerConfig
 from mycelia.websocket.connection import WebSocketConnection
@@ -8,12 +9,16 @@ from mycelia.websocket.facet import WebSocketFacet
 from mycelia.websocket.hook import use_websockets
 from mycelia.websocket.outbox import Overflow, Verdict
 from mycelia.websocket.phase import Phase
+from mycelia.websocket.policy import Decision
 from mycelia.websocket.subsystem import WebSocketSubsystem
 
 __all__ = [
+    "Authentication",
+    "AuthenticationConfig",
     "BroadcastResult",
     "Config",
     "ConnectionConfig",
+    "Decision",
     "Overflow",
     "Phase",
     "RoutingConfig",

@@ -1,4 +1,4 @@
-"""The configuration of a WebSocketSubsystem: three frozen sections, each with safe defaults.
+"""The configuration of a WebSocketSubsystem: frozen sections, each with safe defaults.
 
 In Python durations are seconds and names are snake_case. A mapping written in the seed's own keys
 (`maxConnections`, `pingInterval: 25000`) loads unchanged, in the seed's units: milliseconds. An unknown key,
@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 from uuid import uuid4
 
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
-from mycelia.protocol.handshake import Handshake, HttpReply
+from mycelia.protocol.handshake import Handshake, HttpReply, check_origin_rule, is_host_rule
+from mycelia.websocket.authentication import AuthenticationConfig
+from mycelia.websocket.drain import DrainConfig
 from mycelia.websocket.engines.base import engine_names, is_engine
+from mycelia.websocket.errorlog import ErrorsConfig
+from mycelia.websocket.limits import LimitsConfig
+from mycelia.websocket.pressure import OverloadConfig
 from mycelia.websocket.settings import between, check_fields, mapping, one_of_sections, seconds, section
 
 __all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
@@ -37,6 +42,7 @@ class ServerConfig:
     per_message_deflate: bool = False
     client_tracking: bool = True
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     require_origin: bool = False
     subprotocols: tuple[str, ...] = ()
     http: Callable[[Handshake], HttpReply | None] | None = None
@@ -49,6 +55,15 @@ class ServerConfig:
             raise ConfigError("websocket.type", f"unknown engine {self.type!r}; known: {known}")
         between("websocket.port", self.port, 0, 65535)
         between("websocket.options.max_payload", self.max_payload, 1, 2**40)
+        for rule in self.allowed_origins:
+            try:
+                check_origin_rule(rule)
+            except ValueError as fault:
+                raise ConfigError("websocket.allowed_origins", str(fault)) from None
+        for rule in self.allowed_hosts:
+            if not is_host_rule(rule):
+                problem = f"expected 'example.org', 'example.org:8443' or '*.example.org', got {rule!r}"
+                raise ConfigError("websocket.allowed_hosts", problem)
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigError("websocket.path", f"expected a path such as '/ws', got {self.path!r}")
 
@@ -68,8 +83,8 @@ class ConnectionConfig:
     concurrent_requests: int = 16
     outbox_bytes: int = 1024 * 1024
     inbound_bytes: int = 64 * 1024 * 1024
-    max_half_open: int = 4096
-    max_half_open_per_address: int = 2048
+    max_half_open: int = 512
+    max_half_open_per_address: int = 256
     keep_headers: tuple[str, ...] = ("user-agent",)
     generate_connection_id: Callable[[Any], str] = _uuid
 
@@ -99,6 +114,7 @@ class RoutingConfig:
     enable_broadcast: bool = True
     enable_direct_send: bool = True
     expose: tuple[str, ...] = ()
+    policy: Callable[..., Any] | None = None
     transform_incoming: Callable[[Any], Any] | None = None
     transform_outgoing: Callable[[Any], Any] | None = None
 
@@ -112,11 +128,16 @@ class RoutingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All three sections."""
+    """All sections; a field here is a section of that name."""
 
     websocket: tuple[ServerConfig, ...] = field(default_factory=lambda: (ServerConfig(),))
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
+    drain: DrainConfig = field(default_factory=DrainConfig)
+    errors: ErrorsConfig = field(default_factory=ErrorsConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    authentication: AuthenticationConfig = field(default_factory=AuthenticationConfig)
 
 
 def load_config(given: Config | Mapping[str, Any] | None) -> Config:
@@ -124,17 +145,15 @@ def load_config(given: Config | Mapping[str, Any] | None) -> Config:
     if isinstance(given, Config):
         return given
     sections = mapping("config", {} if given is None else given)
-    one_of_sections("config", sections, ("websocket", "connection", "routing"))
+    kinds = get_type_hints(Config)
+    one_of_sections("config", sections, tuple(kinds))
     servers = sections.get("websocket", {})
     if not isinstance(servers, Sequence) or isinstance(servers, str):
         servers = [servers]
     if not servers:
         raise ConfigError("websocket", "expected at least one endpoint, got an empty list")
-    return Config(
-        tuple(_server(server) for server in servers),
-        section("connection", ConnectionConfig, sections.get("connection", {})),
-        section("routing", RoutingConfig, sections.get("routing", {})),
-    )
+    given_sections = {name: section(name, kinds[name], sections[name]) for name in sections if name != "websocket"}
+    return Config(tuple(_server(server) for server in servers), **given_sections)
 
 
 def _server(given: Any) -> ServerConfig:

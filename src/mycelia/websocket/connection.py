@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,10 @@ from mycelia.websocket.engines.base import CanPause, CanPing, Control, Transport
 from mycelia.websocket.outbox import Outbox, Overflow, Verdict
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import ClientOptions
+from mycelia.websocket.throttle import OwnLimiter
 
 if TYPE_CHECKING:
+    from mycelia.kernel.rate import RateLimiter
     from mycelia.websocket.client import ClientInfo
     from mycelia.websocket.dialect import Dialect
     from mycelia.websocket.runtime import Runtime
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketConnection"]
 
 _NO_HELD: tuple[tuple[bytes, bool], ...] = ()
-
-
 _OPEN = Phase.OPEN  # reading a member of an Enum class costs as much as a call
 
 
@@ -48,9 +47,9 @@ class WebSocketConnection:
     """
 
     __slots__ = (
-        "__weakref__", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_runtime",
-        "accepted", "active_at", "asking", "beat_at", "client", "close_asked", "dialect", "dropped", "id", "options",
-        "paused", "phase", "ping_sent", "plain", "received", "rtt", "transport", "wheel_slot", "worker", "write",
+        "__weakref__", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_runtime", "accepted", "active_at",
+        "asking", "beat_at", "client", "close_asked", "dialect", "dropped", "id", "options", "own_limiter", "paused",
+        "phase", "ping_sent", "plain", "received", "rtt", "throttle", "transport", "wheel_slot", "worker", "write",
     )  # fmt: skip
 
     def __init__(self, connection_id: str, runtime: Runtime, dialect: Dialect, client: ClientInfo) -> None:
@@ -64,10 +63,12 @@ class WebSocketConnection:
         self.dropped = 0  # packets that it should have had and did not get
         self.beat_at = 0.0  # when the heartbeat last pinged; the heartbeat's own
         self._runtime = runtime
+        self.throttle = runtime.throttle
         self.dialect = dialect
         self._opened_at = self.active_at = time()
         self.transport: Transport | None = None
         self.received: Callable[[bytes, bool], None] = self._hold
+        self.own_limiter: RateLimiter | None = None
         self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
         self._full = False
         self._metadata: dict[str, Any] | None = None
@@ -80,6 +81,8 @@ class WebSocketConnection:
         self.close_asked: tuple[int, str] | None = None  # what this side closed with
 
     # -- what applications use -----------------------------------------------------------------------
+
+    rate_limiter = OwnLimiter()
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -159,7 +162,8 @@ class WebSocketConnection:
             self.close_asked = (code, reason)
             if self.phase is Phase.PENDING:
                 self._outbox = self._early = None  # nothing but the Close goes out
-            self._flush()
+            if self.worker is not None:
+                self.worker.flush()
             self._end()
             if self._outbox and self.transport is not None:
                 self.transport.abort()  # its Close would stand behind all that it does not read
@@ -186,7 +190,7 @@ class WebSocketConnection:
         self._runtime.lifecycle.opened(self)
 
     def control(self, kind: Control, payload: bytes) -> None:
-        if kind is Control.PONG and self.ping_sent is not None:
+        if self.throttle.passes(self, kind, payload) and kind is Control.PONG and self.ping_sent is not None:
             self.rtt = monotonic() - self.ping_sent[0]
             self.ping_sent = None
 
@@ -216,7 +220,7 @@ class WebSocketConnection:
         if greeting:
             self.write(greeting)
         self._drain()
-        self.received = partial(self._runtime.dispatch.received, self)
+        self.throttle.attend(self)
         early, self._early = self._early, None
         for payload, binary in early or _NO_HELD:
             self.received(payload, binary)
@@ -305,10 +309,6 @@ class WebSocketConnection:
                 self.pause()
             else:
                 self.close(Close.TRY_AGAIN_LATER, "too much before the connection was accepted")
-
-    def _flush(self) -> None:
-        if self.worker is not None and self.worker.cork:
-            self.worker.flush()
 
     def _drain(self) -> None:
         """Writes what waits until the engine is full again."""

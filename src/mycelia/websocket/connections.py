@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 from mycelia.errors import ConfigError
+from mycelia.websocket.address import Tally, address_key
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.phase import Phase
 
@@ -19,13 +20,16 @@ class Connections:
     against `max_connections`.
     """
 
-    __slots__ = ("_all", "_open", "_reserved", "emptied", "limit")
+    __slots__ = ("_all", "_claims", "_open", "_reserved", "by_address", "by_principal", "emptied", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._all: dict[str, WebSocketConnection] = {}
         self._open: dict[str, WebSocketConnection] = {}
         self._reserved: set[WebSocketConnection] = set()
+        self._claims: dict[WebSocketConnection, str] = {}
+        self.by_address = Tally()
+        self.by_principal = Tally()
         self.emptied = asyncio.Event()  # set when the last transport goes; cleared by whoever waits
 
     @property
@@ -39,6 +43,25 @@ class Connections:
             raise ConfigError("connection.generate_connection_id", f"gave {connection.id!r} twice")
         self._all[connection.id] = connection
         self._reserved.add(connection)
+        self.by_address.add(address_key(connection.client.remote_address))
+
+    def claim(self, connection: WebSocketConnection, principal_id: str, most: int) -> bool:
+        """Counts it for this principal (empty: for none) and no longer for another; False when that has `most`."""
+        held = self._claims.get(connection, "")
+        if held == principal_id:
+            return True
+        if principal_id and self.by_principal[principal_id] >= most:
+            return False
+        self._disclaim(connection)
+        if principal_id and connection in self._reserved:
+            self._claims[connection] = principal_id
+            self.by_principal.add(principal_id)
+        return True
+
+    def _disclaim(self, connection: WebSocketConnection) -> None:
+        held = self._claims.pop(connection, None)
+        if held is not None:
+            self.by_principal.remove(held)
 
     def show(self, connection: WebSocketConnection) -> None:
         """`connect` accepted it."""
@@ -51,7 +74,10 @@ class Connections:
     def leave(self, connection: WebSocketConnection) -> None:
         """Its transport is gone: its place is free, and it can still be read by id."""
         self.hide(connection)
-        self._reserved.discard(connection)
+        if connection in self._reserved:
+            self._reserved.discard(connection)
+            self.by_address.remove(address_key(connection.client.remote_address))
+            self._disclaim(connection)
         if not self._reserved:
             self.emptied.set()
 

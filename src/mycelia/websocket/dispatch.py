@@ -183,17 +183,17 @@ class Dispatch:
                         value = route.call(message, NO_PARAMS, options)
                         if route.is_async or isawaitable(value):
                             value = await value
-                        route.handled += 1
                         if type(value) is dict and len(value) == 2 and value.get("success") is True and "data" in value:
                             metadata = ResponseMetadata(trace_id, int(time() * 1000))
                             response = Response(True, value["data"], work.correlation_id, None, metadata)
                         else:
                             response = outcome_response(value, work.correlation_id, trace_id)
                         packet = pack(response)
+                        route.handled += 1
                     except asyncio.CancelledError:
                         if self._leaving(connection):
                             raise
-                        packet = dialect.pack(self._cancelled(work, trace_id))
+                        packet = dialect.pack(self._cancelled(route, work, trace_id))
                     except Exception as error:
                         packet = self.responder.pack(connection, self._failed(error, route, connection, work, trace_id))
                 else:
@@ -262,6 +262,7 @@ class Dispatch:
         metadata = work.metadata or {}
         trace_id = trace_of(metadata) or trace_id
         route: Route | None = None
+        done: Route | None = None  # whose handler has come to its end; counted when its answer is packed
         try:
             route, params, message = self.resolver.resolve(connection, work, trace_id, whole)
             if route.concurrent and not beside:
@@ -269,19 +270,21 @@ class Dispatch:
                     raise Overloaded("concurrent requests of one connection", self.limits.concurrent_requests)
                 return None
             value = await run(self.runtime, route, message, params, timeout_of(metadata))
-            route.handled += 1
             response = outcome_response(value, work.correlation_id, trace_id)
+            done = route
         except asyncio.CancelledError:
             if self._leaving(connection):
                 raise
-            response = self._cancelled(work, trace_id)
+            response = self._cancelled(route, work, trace_id)
         except Exception as error:
             response = self._failed(error, route, connection, work, trace_id)
         if silent(metadata):
+            if done is not None:
+                done.handled += 1
             return None
         if self._transforms.outgoing is not None:
-            return await self._transforms.pack(response, connection.dialect, connection.id, trace_id)
-        return self.responder.pack(connection, response)
+            return await self._transforms.pack(response, connection, trace_id, done)
+        return self.responder.pack(connection, response, done)
 
     async def _handle_event(self, connection: WebSocketConnection, event: Event, trace_id: str, whole: object) -> None:
         route: Route | None = None
@@ -308,7 +311,9 @@ class Dispatch:
         """Whether a handler's cancellation is ours: its client is gone, or the server stops."""
         return not connection.is_open or self.runtime.draining
 
-    def _cancelled(self, work: Request, trace_id: str) -> Response:
+    def _cancelled(self, route: Route | None, work: Request, trace_id: str) -> Response:
         """A handler ended in a cancellation of its own making, and its successors go on."""
         clear_cancellation()
+        if route is not None:
+            route.failed += 1
         return failure(plain_fault(Code.CANCELLED), work.correlation_id, trace_id)

@@ -11,6 +11,7 @@ from mycelia.errors import RequestTimeout
 from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.router import Route
 from mycelia.websocket.inbound import ClientMessage
+from mycelia.websocket.refusals import Limit
 
 if TYPE_CHECKING:
     from mycelia.websocket.runtime import Runtime
@@ -21,11 +22,15 @@ __all__ = ["clear_cancellation", "run"]
 async def run(
     runtime: Runtime, route: Route, message: ClientMessage, params: Mapping[str, str], timeout: float | None
 ) -> Any:
-    """What the handler returns. Raises RequestTimeout after `timeout` seconds, and whatever the handler raises.
+    """What the handler returns. Raises RequestTimeout after `timeout` seconds, or those that the configuration allows
+    at most, and whatever the handler raises.
 
     An isolated route runs in a task, and so in a context, of its own; cancelling the caller cancels it.
     """
     options = message.connection.options
+    most = runtime.config.limits.handler_timeout
+    if most and (timeout is None or timeout > most):
+        timeout = most
 
     async def call() -> Any:
         CURRENT.set((route, message, options))
@@ -40,6 +45,7 @@ async def run(
             return await runtime.own(call(), name=f"mycelia-isolated-{message.connection.id}")
     except TimeoutError:
         if deadline.expired() and timeout is not None:
+            runtime.refusals.add(Limit.HANDLER_TIME)
             raise RequestTimeout(route.path, timeout) from None
         raise
 

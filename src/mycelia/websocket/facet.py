@@ -15,12 +15,16 @@ from mycelia.kernel.handler import compile_plan
 from mycelia.kernel.path import Pattern
 from mycelia.kernel.router import Route
 from mycelia.protocol.codes import Close
+from mycelia.websocket.authentication import Authentication
 from mycelia.websocket.broadcast import BroadcastResult, Filter
 from mycelia.websocket.config import Config, ServerConfig
 from mycelia.websocket.connection import WebSocketConnection
+from mycelia.websocket.drain import Drain
 from mycelia.websocket.engines.base import Engine, EngineOptions, load_engine
+from mycelia.websocket.exposure import announce
 from mycelia.websocket.lifecycle import ConnectionEvent
 from mycelia.websocket.outbox import Overflow, Verdict
+from mycelia.websocket.pressure import descriptor_limit
 from mycelia.websocket.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -57,6 +61,7 @@ class WebSocketFacet(Facet):
             if self._running:
                 raise NotRunning("the WebSocket server is already running; stop() it first")
             self._runtime.draining = self._runtime.closing = False
+            self._runtime.accepting = True
             started: list[Engine] = []
             try:
                 for server, engine in self._engines:
@@ -68,15 +73,28 @@ class WebSocketFacet(Facet):
                     await engine.stop()
                 raise
             self._running = True
+            self._runtime.pressure.start(lambda: sum(getattr(each, "starved", 0) for each in self.engines))
         for server, engine in self._engines:
             address = engine.address()
             where = f"ws://{address[0]}:{address[1]}{server.path}" if address else "in memory"
             logger.info("listening with %s on %s", engine.name, where)
-        self._log_exposed()
+        announce(self._runtime)
         if gc.get_freeze_count() == 0:  # else another server's start has done it, and its clients are alive
             gc.collect()
             gc.freeze()  # what is here now stays: the collector need not walk it again
             self._froze = True
+
+    async def drain(self, deadline: float = 30.0) -> None:
+        """Takes the server out of service: nothing that it accepted is lost without an answer, if `deadline` allows.
+
+        From now on it is not ready, and handshakes get 503; requests are served until their connection is closed
+        (1012) at a moment of its own within `drain.window`. Returns when it is stopped, `deadline` seconds later and
+        what `disconnect` handlers take at the most. Not for a client's handler to await: it would wait for itself.
+        """
+        if self._running:
+            self._runtime.accepting = False
+            await Drain(self._runtime, self.config.drain.window).run(deadline)
+            await self.stop()
 
     async def stop(self) -> None:
         """Refuses new clients, closes all connections (1001), and returns when they are gone or time is up.
@@ -92,6 +110,7 @@ class WebSocketFacet(Facet):
                 return
             runtime = self._runtime
             runtime.draining = True
+            runtime.pressure.stop()
             for connection in runtime.connections.living():
                 connection.close(Close.GOING_AWAY, "the server is stopping")
             limit = self.config.connection.close_timeout
@@ -104,9 +123,20 @@ class WebSocketFacet(Facet):
                 gc.unfreeze()
                 self._froze = False
 
+    async def init(self) -> None:
+        if self._runtime.policy is not None:
+            self._runtime.system.guard(self._runtime.policy.guard)
+
     async def dispose(self) -> None:
         await self.stop()
+        if self._runtime.policy is not None:
+            self._runtime.system.unguard(self._runtime.policy.guard)
+        await self._runtime.authentication.close()
         await self._runtime.close(self.config.connection.close_timeout)
+
+    def is_accepting(self) -> bool:
+        """Whether it would take a new client: not while it drains or stops."""
+        return self._runtime.accepting and not self._runtime.draining
 
     def is_running(self) -> bool:
         """Whether it listens."""
@@ -213,6 +243,32 @@ class WebSocketFacet(Facet):
         """`register_connection_handler("error", handler)`."""
         self.register_connection_handler("error", handler)
 
+    # -- looking in --------------------------------------------------------------------------------
+
+    @property
+    def authentication(self) -> Authentication:
+        """Who is who: gives a connection a new identity (`renew`), and tells when one has come (`renewed`)."""
+        return self._runtime.authentication
+
+    def errors(self, body: Any = None) -> dict[str, Any]:
+        """The newest failures, `{total, errors}`; `body["limit"]` of them (20). Never the text of an exception."""
+        return self._runtime.errors.report(body)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Connections, requests, errors, refusals, and the gauges of overload; part of `system.statistics()`."""
+        runtime = self._runtime
+        return {
+            "connections": len(runtime.connections),
+            "requests": runtime.requests(),
+            "refused": runtime.dispatch.responder.refused,
+            "unmatchedResponses": runtime.dispatch.unmatched_responses,
+            "halfOpen": len(runtime.gate.door),
+            "limits": runtime.limits_crossed(),
+            "errors": runtime.errors.total,
+            "accepting": self.is_accepting(),
+            "overload": runtime.pressure.snapshot(),
+        }
+
     # -- inside ------------------------------------------------------------------------------------
 
     @property
@@ -229,7 +285,7 @@ class WebSocketFacet(Facet):
     def _connect(self, server: ServerConfig, engine: Engine) -> None:
         runtime = self._runtime
         framed = bool(getattr(engine, "framed", True))
-        engine.on("admit", lambda request: runtime.admit(server, framed, request))
+        engine.on("admit", lambda request: runtime.gate.admit(server, framed, request))
         if not server.client_tracking:
             logger.warning("websocket.options.clientTracking has no effect: connections are always tracked")
         if server.per_message_deflate:
@@ -244,8 +300,8 @@ class WebSocketFacet(Facet):
             handshake_timeout=limits.connection_timeout,
             close_timeout=limits.close_timeout,
             inbound_bytes=limits.inbound_bytes,
-            max_half_open=limits.max_half_open,
-            max_half_open_per_address=limits.max_half_open_per_address,
+            door=self._runtime.gate.door,
+            max_descriptor=descriptor_limit(self.config.overload.spare_descriptors),
             library=server.options,
         )
 
@@ -257,16 +313,3 @@ class WebSocketFacet(Facet):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await connections.emptied.wait()
-
-    def _log_exposed(self) -> None:
-        """Start-up says which paths clients can call."""
-        system, resolver = self._runtime.system, self._runtime.dispatch.resolver
-        exposed = sorted(
-            route.path
-            for subsystem in system.subsystems.values()
-            for route in subsystem.routes
-            if route.expose or resolver.exposes(route.path)
-        )
-        handlers = sorted(route.path for route in resolver.handlers)
-        default = [f"{self.config.routing.default_path} (with whatever else)"] if resolver.default_is_own() else []
-        logger.info("clients may call: %s", ", ".join([*exposed, *handlers, *default]) or "nothing")

@@ -16,6 +16,7 @@ from mycelia.kernel.outcome import read
 from mycelia.kernel.router import Route
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Fault, Response, ResponseMetadata
+from mycelia.websocket.errorlog import RECORDING
 
 __all__ = ["TEXTS", "apology", "failure", "fault_of", "outcome_response", "plain_fault"]
 
@@ -29,6 +30,7 @@ TEXTS: Mapping[str, str] = {
     Code.INVALID_BODY: "the body is not valid",
     Code.INVALID_MESSAGE: "the message is not valid",
     Code.OVERLOADED: "too busy; try again later",
+    Code.RATE_LIMITED: "too many messages; try again later",
     Code.TIMEOUT: "no answer in time",
     Code.DISABLED: "switched off here",
     Code.CONNECTION_NOT_FOUND: "no such connection",
@@ -38,7 +40,7 @@ TEXTS: Mapping[str, str] = {
 # What a handler may raise so that its own client learns the code; anything else becomes HANDLER_ERROR.
 _SPEAKING = frozenset(
     {Code.UNAUTHORIZED, Code.FORBIDDEN, Code.INVALID_BODY, Code.INVALID_PATH, Code.OVERLOADED, Code.DISABLED}
-    | {Code.CONNECTION_NOT_FOUND}
+    | {Code.CONNECTION_NOT_FOUND, Code.RATE_LIMITED}
 )
 
 
@@ -77,12 +79,25 @@ def fault_of(error: Exception, route: Route | None, connection_id: str, trace_id
             return Fault(error.code, text, None if hidden else error.details, error.retryable)
         if isinstance(error, HandlerError) and error.__cause__ is None:
             return Fault(error.code, error.message, error.details, error.retryable)
-    where = route.path if route is not None else "a message"
-    return apology(f"the handler of {where} failed", connection_id, error, trace_id=trace_id)
+    path = route.path if route is not None else ""
+    what = f"the handler of {path or 'a message'} failed"
+    return apology(what, connection_id, error, trace_id=trace_id, path=path)
 
 
-def apology(what: str, connection_id: str, error: BaseException, *, trace_id: str = "-") -> Fault:
-    """Logs what the client must not see and returns the HANDLER_ERROR that stands for it."""
-    error_id = uuid4().hex
-    logger.error("%s (error %s, connection %s, trace %s)", what, error_id, connection_id, trace_id, exc_info=error)
+def apology(what: str, connection_id: str, error: BaseException, *, trace_id: str = "-", path: str = "") -> Fault:
+    """Logs and records what the client must not see, under one id, and returns the HANDLER_ERROR that bears it."""
+    errors = RECORDING.get()
+    if errors is None:  # outside of every task of a subsystem there is only the log
+        error_id = uuid4().hex
+    else:
+        error_id = errors.add(what, error, path=path, connection_id=connection_id, trace_id=trace_id).id
+    logger.error(
+        "%s (error %s, connection %s, trace %s)",
+        what,
+        error_id,
+        connection_id,
+        trace_id,
+        exc_info=error,
+        extra={"error_id": error_id, "connection_id": connection_id, "trace_id": trace_id},
+    )
     return Fault(Code.HANDLER_ERROR, TEXTS[Code.HANDLER_ERROR], {"errorId": error_id})

@@ -1,4 +1,4 @@
-"""Pings everybody in turn and hangs up on whoever does not answer (4505).
+"""Pings everybody in turn and hangs up on whoever does not answer (4505), or has grown too old (`ageing`).
 
 Any message counts as an answer, and a peer that we stopped reading is not judged. After a turn in which the
 loop was blocked nobody is judged either: what they sent meanwhile has not been read yet.
@@ -10,6 +10,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from mycelia.protocol.codes import Close
+from mycelia.websocket.ageing import Ageing
 from mycelia.websocket.wheel import TICK, TimerWheel
 
 if TYPE_CHECKING:
@@ -28,16 +29,21 @@ class Heartbeat:
         self._runtime = runtime
         self._interval = runtime.config.connection.ping_interval
         self._timeout = runtime.config.connection.ping_timeout
+        self.ageing = Ageing(runtime.config.limits)
         self.wheel = TimerWheel()
 
     def begin(self, connection: WebSocketConnection) -> None:
         """From now on the connection is looked after."""
         connection.beat_at = monotonic()
-        self.wheel.put(connection, self._interval or _QUIET)
+        until = self._interval or _QUIET
+        if self.ageing.on:
+            until = min(until, self.ageing.begin(connection))
+        self.wheel.put(connection, until)
 
     def end(self, connection: WebSocketConnection) -> None:
         """No longer."""
         self.wheel.remove(connection)
+        self.ageing.end(connection)
 
     def due(self, connection: WebSocketConnection, now: float) -> float:
         """What `WebSocketConnection.due` answers: seconds until the next look, 0 for never."""
@@ -46,6 +52,17 @@ class Heartbeat:
         worker = connection.worker
         if worker is not None and time() - connection.active_at > _QUIET:
             worker.retire()
+        if not self.ageing.on:
+            return self._beat(connection)
+        verdict = self.ageing.verdict(connection, self.wheel.late)
+        if isinstance(verdict, tuple):
+            self._hang_up(connection, *verdict)
+            return 0.0
+        again = self._beat(connection)
+        return min(again, verdict) if again else 0.0
+
+    def _beat(self, connection: WebSocketConnection) -> float:
+        """Pings, or judges the answer; seconds until the next look, 0 when it has hung up."""
         if not self._interval:
             return _QUIET
         clock = monotonic()
@@ -59,10 +76,14 @@ class Heartbeat:
             connection.beat_at = clock
             connection.ping()
             return self._timeout if connection.ping_sent is not None else self._interval
-        if clock - sent[0] < self._timeout:
-            return self._timeout - (clock - sent[0])
-        if connection.paused or self.wheel.late:
-            return TICK
-        self._runtime.lifecycle.failed(connection, Close.HEARTBEAT_LOST, "no answer to a ping")
-        connection.close(Close.HEARTBEAT_LOST, "no answer to a ping")
+        waited = clock - sent[0]
+        if waited < self._timeout:
+            return self._timeout - waited
+        if waited < self._timeout + TICK or connection.paused or self.wheel.late:
+            return TICK  # a turn of the loop in between, in which what has arrived is read
+        self._hang_up(connection, Close.HEARTBEAT_LOST, "no answer to a ping")
         return 0.0
+
+    def _hang_up(self, connection: WebSocketConnection, code: Close, reason: str) -> None:
+        self._runtime.lifecycle.failed(connection, code, reason)
+        connection.close(code, reason)

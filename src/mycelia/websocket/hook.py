@@ -22,7 +22,7 @@ __all__ = ["use_websockets"]
     contract=WebSocketContract,
 )
 def use_websockets(ctx: Context, api: Api, subsystem: Any) -> WebSocketFacet:
-    """Makes the facet and registers the subsystem's six operation paths.
+    """Makes the facet and registers the subsystem's seven operation paths.
 
     The built-in handlers of `message`, `connect`, `disconnect` and `error` give way to the application's.
     """
@@ -60,4 +60,17 @@ def use_websockets(ctx: Context, api: Api, subsystem: Any) -> WebSocketFacet:
         api.register_route(f"{own}{event}", nothing, default=True)
     api.register_route(f"{own}broadcast", broadcast)
     api.register_route(f"{own}send/{{connectionId}}", send)
+    if facet.authentication.active:
+
+        async def authenticate(message: Any, params: Any, options: Any) -> dict[str, Any]:
+            return {"success": True, "data": await facet.authentication.answer(options.connection, message.body)}
+
+        # Sealed: middleware, listeners and queues have no business with its body, which is a token.
+        route = api.register_route(facet.authentication.path, authenticate, expose="public", safe=True)
+        route.sealed = True
+    api.register_route(f"{own}errors", lambda message: facet.errors(message.body))
+    if (health := api.find("health")) is not None:
+        health.add("accepting", facet.is_accepting)
+    if (statistics := api.find("statistics")) is not None:
+        statistics.add("websocket", facet.snapshot)
     return facet

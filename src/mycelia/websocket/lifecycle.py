@@ -23,10 +23,13 @@ from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Close, Code
 from mycelia.protocol.envelope import Event
 from mycelia.protocol.handshake import Handshake, public_view
+from mycelia.websocket.authentication import First
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.execution import clear_cancellation
+from mycelia.websocket.faults import apology
 from mycelia.websocket.inbound import ClientMessage
 from mycelia.websocket.phase import Phase
+from mycelia.websocket.principal import identity_of
 
 if TYPE_CHECKING:
     from mycelia.websocket.runtime import Runtime
@@ -35,8 +38,8 @@ __all__ = ["ConnectionEvent", "Lifecycle"]
 
 logger = logging.getLogger("mycelia.websocket")
 
-ConnectionEvent = Literal["connect", "disconnect", "error"]
-_EVENTS: tuple[ConnectionEvent, ...] = ("connect", "disconnect", "error")
+ConnectionEvent = Literal["connect", "disconnect", "error", "expiring"]
+_EVENTS: tuple[ConnectionEvent, ...] = ("connect", "disconnect", "error", "expiring")
 
 
 class Lifecycle:
@@ -63,7 +66,7 @@ class Lifecycle:
 
     def expect(self, connection: WebSocketConnection, request: Handshake) -> None:
         """The gate accepted this handshake; keeps it for the `connect` message, if anybody wants one."""
-        if self._routes("connect"):
+        if self._routes("connect") or self._runtime.authentication.concerns(request):
             self._requests[connection] = request
 
     def opened(self, connection: WebSocketConnection) -> None:
@@ -74,18 +77,32 @@ class Lifecycle:
             self._accept(connection)
             return
         self._connecting[connection] = self._runtime.own(
-            self._connect(connection, request), name=f"mycelia-connect-{connection.id}"
+            self._connect(connection, request, self._runtime.authentication.listen(connection, request)),
+            name=f"mycelia-connect-{connection.id}",
         )
+
+    def expiring(self, connection: WebSocketConnection, left: float) -> None:
+        """The credential of an open connection expires in `left` seconds."""
+        if self._routes("expiring") and (identity := identity_of(connection)) is not None:
+            body = {"connectionId": connection.id, **self._runtime.authentication.describe(identity)}
+            self._runtime.own(self._tell("expiring", connection, body), name=f"mycelia-expiring-{connection.id}")
+
+    def wants(self, event: ConnectionEvent) -> bool:
+        """Whether the application has something to say about an event."""
+        return bool(self._routes(event))
 
     def failed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
         """The connection is about to be closed for a fault: network, protocol or time."""
-        if connection.phase is not Phase.CLOSED:
+        if connection.phase is not Phase.CLOSED and connection not in self._faults:
+            self._runtime.refusals.failed(code)
             self._faults.setdefault(connection, (int(code), reason))
 
     def closed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
         """The transport is gone. Called once per connection that was opened."""
         runtime = self._runtime
         runtime.heartbeat.end(connection)
+        runtime.authentication.ended(connection)
+        runtime.throttle.forget(connection)
         runtime.connections.leave(connection)
         worker, connecting = connection.worker, self._connecting.pop(connection, None)
         if connecting is not None:
@@ -119,17 +136,17 @@ class Lifecycle:
         own = [found[0]] if found is not None and not found[0].default else []
         return own + self._handlers[event]
 
-    async def _connect(self, connection: WebSocketConnection, request: Handshake) -> None:
-        self._told.add(connection)
-        body = public_view(request)
+    async def _connect(self, connection: WebSocketConnection, request: Handshake, first: First | None) -> None:
+        authentication = self._runtime.authentication
         refusal: tuple[Close, str] | None = None
         deadline = asyncio.timeout_at(self._deadline(connection))
         try:
             async with deadline:
-                for route in self._routes("connect"):
-                    refusal = _verdict(await self._call(route, connection, body))
-                    if refusal is not None:
-                        break
+                if authentication.active:
+                    refusal = await authentication.admit(connection, request, first)
+                if refusal is None and connection.phase is Phase.PENDING:
+                    self._told.add(connection)
+                    refusal = await self._ask(connection, public_view(request))
         except (Unauthorized, Forbidden, HandlerError) as error:
             if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
                 refusal = _refused(error.code)
@@ -154,6 +171,14 @@ class Lifecycle:
         else:
             connection.close(*refusal)
 
+    async def _ask(self, connection: WebSocketConnection, body: dict[str, Any]) -> tuple[Close, str] | None:
+        """How the application refuses a connection; None when it accepts."""
+        for route in self._routes("connect"):
+            refusal = _verdict(await self._call(route, connection, body))
+            if refusal is not None:
+                return refusal
+        return None
+
     def _deadline(self, connection: WebSocketConnection) -> float:
         """By when it must be accepted, in the loop's time; counted from the TCP accept where that is known."""
         given = None if connection.transport is None else connection.transport.extra("deadline")
@@ -162,7 +187,7 @@ class Lifecycle:
         return asyncio.get_running_loop().time() + self._runtime.config.connection.connection_timeout
 
     def _broken(self, connection: WebSocketConnection, error: BaseException) -> tuple[Close, str]:
-        logger.error("the connect handler of %s failed", connection.id, exc_info=error)
+        apology("a connect handler failed", connection.id, error, path=f"{self._runtime.subsystem.name}://connect")
         refusal = Close.INTERNAL_ERROR, "connect failed"
         self.failed(connection, *refusal)
         return refusal
@@ -171,14 +196,22 @@ class Lifecycle:
         greeting = b""
         if connection.client.subprotocol == connection.dialect.codec.subprotocol is not None:
             greeting = connection.dialect.pack(Event("websocket.connected", self._introduction(connection)))
+        connection.accepted = True  # from here on it has a principal
+        if not self._runtime.gate.claim(connection):
+            connection.accepted = False
+            connection.close(Close.ABUSE, "too many connections of this user")
+            return
         self._runtime.connections.show(connection)
         self._runtime.heartbeat.begin(connection)
         connection.accept(greeting)
+        self._runtime.authentication.accepted(connection)
 
     def _introduction(self, connection: WebSocketConnection) -> dict[str, Any]:
         limits = self._runtime.config.connection
         beat = {"interval": int(limits.ping_interval * 1000), "timeout": int(limits.ping_timeout * 1000)}
-        return {"connectionId": connection.id, "heartbeat": beat}
+        identity = identity_of(connection)
+        known = {} if identity is None else {"authentication": self._runtime.authentication.describe(identity)}
+        return {"connectionId": connection.id, "heartbeat": beat, **known}
 
     async def _farewell(
         self,
@@ -214,7 +247,7 @@ class Lifecycle:
                 if isinstance(error, asyncio.CancelledError) and self._runtime.closing:
                     raise
                 clear_cancellation()
-                logger.exception("the %s handler of %s failed", event, connection.id)
+                apology(f"a handler of {event} failed", connection.id, error, path=route.path)
 
     async def _call(self, route: Route, connection: WebSocketConnection, body: dict[str, Any]) -> Any:
         message = ClientMessage(route.path, body, connection, None, new_trace_id())

@@ -1,16 +1,17 @@
-"""The rights of a connection, as its handlers wrote them down."""
+"""The rights of a connection: its identity where an authenticator found one, else what its handlers wrote down."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mycelia.auth import Identity
 from mycelia.kernel.caller import Caller, Options, Principal
 
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
 
-__all__ = ["ClientOptions", "ConnectionPrincipal"]
+__all__ = ["ClientOptions", "ConnectionPrincipal", "identity_of"]
 
 _NAMES = ("userId", "user_id", "permissions")
 
@@ -35,23 +36,40 @@ class ConnectionPrincipal:
 
 
 class ClientOptions(Options):
-    """The options of a connection's messages: the principal is whoever the metadata names now.
+    """The options of a connection's messages: the principal is its identity, else whoever the metadata names now.
 
-    So somebody who signs in by a message after `connect` has rights from then on, and none any more when the
-    application takes them out again. Before acceptance there is no principal.
+    An identity, which an authenticator found, wins over `userId` and `permissions` of the metadata, which are then not
+    asked. Without one, somebody who signs in by a message of the application's own has rights from then on, and none
+    any more when the application takes them out again; before acceptance there is then no principal.
+    `permissions_version` counts the identities that the connection has had.
     """
 
-    __slots__ = ()
+    __slots__ = ("identity", "permissions_version", "refused")
 
     def __init__(self, connection: WebSocketConnection) -> None:
         self.connection = connection
         self.connection_id = connection.id
         self.caller = self.origin = Caller("client", connection.id)
+        self.identity: Identity | None = None
+        self.permissions_version = 0
+        self.refused = 0  # credentials in a row
 
     @property
     def principal(self) -> Principal | None:  # type: ignore[override]  # read-only here, and derived
+        if self.identity is not None:
+            return self.identity
         connection = self.connection
         if not connection.accepted or not connection.has_metadata:
             return None
         metadata = connection.metadata
         return ConnectionPrincipal(metadata) if any(name in metadata for name in _NAMES) else None
+
+    def limited(self) -> None:
+        connection = self.connection
+        connection.throttle.limited(connection)
+
+
+def identity_of(connection: WebSocketConnection) -> Identity | None:
+    """What an authenticator found out about a connection; None for nothing, and when the connection is forgotten."""
+    options = connection.options
+    return options.identity if isinstance(options, ClientOptions) else None

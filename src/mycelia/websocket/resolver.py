@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mycelia.errors import InvalidPath, MyceliaError, NoRoute, NoSuchSubsystem
-from mycelia.kernel.path import fill
+from mycelia.errors import InvalidPath, MyceliaError, NoRoute, RateLimited
+from mycelia.kernel.path import check_path, fill
 from mycelia.kernel.router import Route, Router
 from mycelia.protocol.envelope import Event, Request, to_mapping
 from mycelia.websocket.inbound import ClientMessage
+from mycelia.websocket.throttle import Refused
 
 if TYPE_CHECKING:
     from mycelia.kernel.system import MessageSystem
@@ -30,7 +31,7 @@ class Resolver:
     def __init__(self, system: MessageSystem, own: str, routing: RoutingConfig) -> None:
         self._system, self._own, self._routing = system, f"{own}://", routing
         self.handlers = Router()
-        self.custom = False  # whether `handlers` has any: the hot path looks at this instead
+        self.custom = False  # whether the hot path must ask here: `handlers` has some, or requests are timed
 
     def add(self, route: Route, replace: bool) -> None:
         """Adds a handler of `register_message_handler`."""
@@ -49,30 +50,39 @@ class Resolver:
 
         `whole` is the message that the request was decoded from, for the default path: encoded, or as a mapping.
         """
+        if type(work) is Refused:
+            raise RateLimited("a message", work.wait)
         if work.path is None:
             return self.default(connection, work, trace_id, whole)
         path, _ = fill(work.path, work.body)
         found = self.handlers.match(path)
         if found is None:
-            try:
-                found = self._system.resolve(path)
-            except (NoRoute, NoSuchSubsystem):
-                found = None
-            except InvalidPath as fault:
-                # Only an exposed route may say what is wrong with its parameter; that it is no path at all may be said.
-                if fault.route is None and "://" not in path:
-                    raise
-                if not (isinstance(fault.route, Route) and (fault.route.expose or self.exposes(path))):
-                    raise NoRoute(path) from None
-                raise
-            else:
-                if not (found[0].expose or self.exposes(path)):
-                    found = None
+            found = self._exposed(path)
         if found is not None:
             return found[0], found[1], ClientMessage(path, work.body, connection, work, trace_id)
         if self.default_is_own():
             return self.default(connection, work, trace_id, whole)
         raise NoRoute(path)
+
+    def _exposed(self, path: str) -> tuple[Route, Mapping[str, str]] | None:
+        """The exposed route of a path. Raises NoRoute for what is no path in a subsystem, and InvalidPath.
+
+        A private path and an absent one take the same steps, so that not even the time they take tells them apart.
+        """
+        try:
+            found = self._system.match(path)
+            shown = (found is not None and found[0].expose) or self.exposes(path)
+            if found is not None and shown:
+                return found
+            check_path(path)
+        except InvalidPath as fault:
+            # Only an exposed route may say what is wrong with its parameter; that it is no path at all may be said.
+            if fault.route is None and "://" not in path:
+                raise
+            if not (isinstance(fault.route, Route) and (fault.route.expose or self.exposes(path))):
+                raise NoRoute(path) from None
+            raise
+        return None
 
     def default(self, connection: WebSocketConnection, work: Request | Event, trace_id: str, whole: object) -> Target:
         """The target of the default path, which needs no `expose`.

@@ -14,6 +14,7 @@ from mycelia.websocket.transform import Transforms
 from mycelia.websocket.worker import Raw, Work
 
 if TYPE_CHECKING:
+    from mycelia.kernel.router import Route
     from mycelia.websocket.connection import WebSocketConnection
     from mycelia.websocket.runtime import Runtime
 
@@ -29,11 +30,19 @@ class Responder:
         # Made without a Python frame, since every reply bears one: the prefix is this process's, the number ours.
         self.next_trace_id = map((new_trace_id() + ".%d").__mod__, count(1)).__next__
 
-    def pack(self, connection: WebSocketConnection, response: Response) -> bytes:
-        """The packet of a response; of an apology when the handler's data cannot be encoded."""
+    def pack(self, connection: WebSocketConnection, response: Response, done: Route | None = None) -> bytes:
+        """The packet of a response; of an apology when the handler's data cannot be encoded.
+
+        `done` is the route whose handler made it; what came of it is counted there.
+        """
         try:
-            return connection.dialect.pack(response)
+            packet = connection.dialect.pack(response)
+            if done is not None:
+                done.handled += 1
+            return packet
         except Exception as error:
+            if done is not None:
+                done.failed += 1
             fault = apology("a reply cannot be encoded", connection.id, error)
             # The correlation id may be what cannot be encoded: a transform may have put anything there.
             correlation_id = response.correlation_id if isinstance(response.correlation_id, str) else None
@@ -44,7 +53,7 @@ class Responder:
         if self._transforms.outgoing is None:
             connection.push(self.pack(connection, response))
         else:
-            self._runtime.own(self._send_transformed(connection, response), name="mycelia-response")
+            self._runtime.own(self._send_transformed(connection, response), name=f"mycelia-response-{connection.id}")
 
     def fail(self, connection: WebSocketConnection, fault: ProtocolFault) -> None:
         """Answers a message that breaks the wire language."""
@@ -68,4 +77,4 @@ class Responder:
             self.send(connection, failure(overloaded, work.correlation_id, self.next_trace_id()))
 
     async def _send_transformed(self, connection: WebSocketConnection, response: Response) -> None:
-        connection.push(await self._transforms.pack(response, connection.dialect, connection.id, "-"))
+        connection.push(await self._transforms.pack(response, connection, "-"))

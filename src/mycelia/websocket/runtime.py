@@ -1,36 +1,32 @@
-"""What all connections of one subsystem share, and the gate that their handshakes pass."""
+"""What all connections of one subsystem share."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable
+from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-from mycelia.errors import ConfigError
 from mycelia.kernel.message import Message
 from mycelia.kernel.system import MessageSystem
-from mycelia.protocol.codec import CODECS, Codec, subprotocols
-from mycelia.protocol.handshake import (
-    Accept,
-    BadHandshake,
-    Handshake,
-    HttpReply,
-    check_upgrade,
-    choose_subprotocol,
-    origin_allowed,
-)
+from mycelia.protocol.codec import Codec
+from mycelia.websocket.authentication import Authentication
 from mycelia.websocket.broadcast import Broadcaster
-from mycelia.websocket.client import ClientInfo
-from mycelia.websocket.config import Config, ServerConfig
-from mycelia.websocket.connection import WebSocketConnection
+from mycelia.websocket.config import Config
 from mycelia.websocket.connections import Connections
 from mycelia.websocket.dialect import Dialect
 from mycelia.websocket.dispatch import Dispatch
+from mycelia.websocket.errorlog import RECORDING, ErrorLog
+from mycelia.websocket.gate import Gate
 from mycelia.websocket.heartbeat import Heartbeat
 from mycelia.websocket.lifecycle import Lifecycle
+from mycelia.websocket.policy import Policy
+from mycelia.websocket.pressure import Pressure
+from mycelia.websocket.refusals import Limit, Refusals
+from mycelia.websocket.shedding import Shedding
+from mycelia.websocket.throttle import Throttle
 
 if TYPE_CHECKING:
     from mycelia.websocket.subsystem import WebSocketSubsystem
@@ -47,23 +43,36 @@ class Runtime:
         self.config = config
         self.system = system
         self.subsystem = subsystem
-        self.draining = False
+        self.accepting = True  # handshakes
+        self.draining = False  # it stops
         self.closing = False  # its tasks are being cancelled
         self._tasks: set[asyncio.Task[Any]] = set()
         self._numbers = count(1)
         self._dialects: dict[tuple[str, bool], Dialect] = {}
-        self._codecs: Mapping[str, Codec] = subprotocols()
+        self.refusals = Refusals()
         self.connections = Connections(config.connection.max_connections)
         self.broadcaster = Broadcaster(self.connections, self.dialects)
         self.heartbeat = Heartbeat(self)
+        asked = config.routing.policy
+        self.policy = None if asked is None else Policy(asked, subsystem.name, config.routing.default_path)
+        self.authentication = Authentication(self)
         self.lifecycle = Lifecycle(self)
         self.dispatch = Dispatch(self)
+        if config.limits.handler_timeout:
+            self.dispatch.resolver.custom = True  # every request goes the way on which it can be timed
+        self.throttle = Throttle(self)
+        self.gate = Gate(self)
+        self.errors = ErrorLog(config.errors)
+        self.shedding = Shedding(self)
+        self.pressure = Pressure(config.overload, self.shedding.everybody, self.requests)
 
     # -- shared ------------------------------------------------------------------------------------
 
     def own(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Runs `work` in a task that this runtime keeps, and cancels in `close`."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        context = copy_context()
+        context.run(RECORDING.set, self.errors)
+        task = asyncio.get_running_loop().create_task(work, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -87,9 +96,30 @@ class Runtime:
         if self._tasks:
             logger.warning("%d tasks do not end: %s", len(self._tasks), [task.get_name() for task in self._tasks])
 
+    def task_names(self) -> set[str]:
+        """The names of the tasks that it keeps."""
+        return {task.get_name() for task in self._tasks}
+
+    def requests(self) -> int:
+        """How many requests of all connections run or wait."""
+        workers = [each.worker for each in self.connections.living() if each.worker is not None]
+        return sum(len(each.backlog) + len(each.tasks) - (each.asleep is not None) for each in workers)
+
     def dialects(self) -> Iterable[Dialect]:
         """Every dialect that a connection has used."""
         return self._dialects.values()
+
+    def dialect(self, codec: Codec, framed: bool) -> Dialect:
+        """The one dialect of this codec for engines that take finished frames, or for those that do not."""
+        key = codec.name, framed
+        if key not in self._dialects:
+            self._dialects[key] = Dialect(codec, framed, self.config.limits.outbound_bytes)
+        return self._dialects[key]
+
+    def limits_crossed(self) -> dict[str, int]:
+        """How often each limit turned something away."""
+        oversize = sum(each.oversize for each in self._dialects.values())
+        return {**self.refusals.snapshot(), Limit.OUTBOUND_BYTES.value: oversize}
 
     def next_correlation_id(self) -> str:
         """The correlation id of a request to a client."""
@@ -100,46 +130,3 @@ class Runtime:
         if isinstance(data, Message):
             return {"path": data.path, "body": data.body, "metadata": {"traceId": data.metadata.trace_id}}
         return data
-
-    # -- gate --------------------------------------------------------------------------------------
-
-    def admit(self, server: ServerConfig, framed: bool, request: Handshake) -> Accept | HttpReply:
-        """Decides a handshake at once (architecture §5); what may wait comes after it."""
-        try:
-            if request.path != server.path:
-                page = server.http(request) if server.http is not None else None
-                if page is not None:
-                    return page
-                return HttpReply(404, f"not found; the WebSocket is at {server.path}\n".encode())
-            check_upgrade(request)
-            if not origin_allowed(request, server.allowed_origins, server.require_origin):
-                return HttpReply(403, b"this Origin is not allowed; see websocket.allowedOrigins\n")
-            known = (*self._codecs, *server.subprotocols)
-            chosen = choose_subprotocol(request.subprotocols, known)
-        except BadHandshake as bad:
-            return bad.reply
-        if self.draining or self.connections.full:
-            return HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
-        codec = self._codecs.get(chosen or "", CODECS["json"])
-        dialect = self._dialect(codec, framed)
-        keep = self.config.connection.keep_headers
-        client = ClientInfo.of(request, server.type, chosen, keep)
-        connection_id = self._new_id(request)
-        connection = WebSocketConnection(connection_id, self, dialect, client)
-        self.connections.add(connection)
-        self.lifecycle.expect(connection, request)
-        return Accept(connection, chosen)
-
-    def _new_id(self, request: Handshake) -> str:
-        made: object = self.config.connection.generate_connection_id(request)
-        connection_id = str(made) if isinstance(made, UUID) else made
-        if not isinstance(connection_id, str) or not 0 < len(connection_id) <= 128 or not connection_id.isprintable():
-            key = "connection.generate_connection_id"
-            raise ConfigError(key, f"expected a UUID or 1 to 128 printable characters, got {made!r}")
-        return connection_id
-
-    def _dialect(self, codec: Codec, framed: bool) -> Dialect:
-        key = codec.name, framed
-        if key not in self._dialects:
-            self._dialects[key] = Dialect(codec, framed)
-        return self._dialects[key]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Envelope, ProtocolFault, Response, from_mapping, to_mapping
 from mycelia.websocket.config import RoutingConfig
-from mycelia.websocket.dialect import Dialect
 from mycelia.websocket.faults import TEXTS, apology, failure
 from mycelia.websocket.worker import Raw
+
+if TYPE_CHECKING:
+    from mycelia.kernel.router import Route
+    from mycelia.websocket.connection import WebSocketConnection
 
 __all__ = ["Transforms"]
 
@@ -39,14 +42,24 @@ class Transforms:
             raise ProtocolFault(Code.INVALID_MESSAGE, TEXTS[Code.INVALID_MESSAGE], fault.details) from None
         return from_mapping(raw.value)
 
-    async def pack(self, response: Response, dialect: Dialect, connection_id: str, trace_id: str) -> bytes:
-        """The packet of what `transform_outgoing` makes of a response."""
+    async def pack(
+        self, response: Response, connection: WebSocketConnection, trace_id: str, done: Route | None = None
+    ) -> bytes:
+        """The packet of what `transform_outgoing` makes of a response.
+
+        `done` is the route whose handler made it; what came of it is counted there.
+        """
         assert self.outgoing is not None
         try:
             value = self.outgoing(to_mapping(response))
             if inspect.isawaitable(value):
                 value = await value
-            return dialect.pack_value(value)
+            packet = connection.dialect.pack_value(value)
+            if done is not None:
+                done.handled += 1
+            return packet
         except Exception as error:
-            fault = apology("transform_outgoing failed", connection_id, error, trace_id=trace_id)
-            return dialect.pack(failure(fault, response.correlation_id, trace_id))
+            if done is not None:
+                done.failed += 1
+            fault = apology("transform_outgoing failed", connection.id, error, trace_id=trace_id)
+            return connection.dialect.pack(failure(fault, response.correlation_id, trace_id))

@@ -102,7 +102,7 @@ class Room:
 
     def admit(self, *headers: tuple[str, str], framed: bool = True) -> WebSocketConnection:
         """A connection whose handshake was accepted and which has no transport yet."""
-        answer = self.runtime.admit(self.config.websocket[0], framed, handshake(*headers))
+        answer = self.runtime.gate.admit(self.config.websocket[0], framed, handshake(*headers))
         assert isinstance(answer, Accept) and isinstance(answer.peer, WebSocketConnection)
         return answer.peer
 

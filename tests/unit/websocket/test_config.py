@@ -26,6 +26,7 @@ KEYS: list[tuple[str, str, str, Any, Any]] = [
     ("websocket", "perMessageDeflate", "per_message_deflate", True, True),
     ("websocket", "clientTracking", "client_tracking", False, False),
     ("websocket", "allowedOrigins", "allowed_origins", ["https://a"], ("https://a",)),
+    ("websocket", "allowedHosts", "allowed_hosts", ["a.example"], ("a.example",)),
     ("websocket", "requireOrigin", "require_origin", True, True),
     ("websocket", "subprotocols", "subprotocols", ["chat"], ("chat",)),
     ("websocket", "http", "http", function, function),
@@ -49,6 +50,7 @@ KEYS: list[tuple[str, str, str, Any, Any]] = [
     ("routing", "enableBroadcast", "enable_broadcast", False, False),
     ("routing", "enableDirectSend", "enable_direct_send", False, False),
     ("routing", "expose", "expose", ["app://*"], ("app://*",)),
+    ("routing", "policy", "policy", function, function),
     ("routing", "transformIncoming", "transform_incoming", function, function),
     ("routing", "transformOutgoing", "transform_outgoing", function, function),
 ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -55,6 +57,36 @@ async def test_private_and_absent_paths_raise_the_same() -> None:
         for path in ("app://hidden", "app://hidden/1", "app://absent", "nobody://x", "websocket://broadcast"):
             with pytest.raises(NoRoute, match=f"no route for path '{path}'"):
                 target(stage, resolver, path)
+
+
+@pytest.mark.parametrize("expose", [(), ("app://other/*", "app://third")])
+async def test_private_and_absent_paths_take_the_same_steps(expose: tuple[str, ...]) -> None:
+    """Not a clock but the calls are compared: what is done for the one is done for the other, but for the tree."""
+    async with room() as stage:
+        resolver = stocked(stage, expose=expose)
+        connection, _ = stage.open()
+        steps: dict[str, list[str]] = {}
+        for path in ("app://hidden", "app://absent", "app://hidden/1", "app://absent/1"):
+            request = Request(path, None)
+            seen: list[str] = []
+
+            def watch(frame: FrameType, event: str, argument: object, seen: list[str] = seen) -> None:
+                if event == "call":
+                    seen.append(frame.f_code.co_qualname)
+
+            sys.setprofile(watch)
+            try:
+                resolver.resolve(connection, request, "t", None)
+            except NoRoute:
+                pass
+            finally:
+                sys.setprofile(None)
+            inside_the_router = ("_find", "bind", "Router.match", "Pattern.", "_decode", "decode")
+            steps[path] = [each for each in seen if not each.startswith(inside_the_router)]
+        assert steps["app://hidden"] == steps["app://absent"]
+        private = [each for each in steps["app://hidden/1"] if each in steps["app://absent/1"]]
+        assert private == steps["app://absent/1"]
+        assert len(steps["app://hidden/1"]) - len(private) <= 4  # the parameter of the private one is decoded
 
 
 @pytest.mark.parametrize("tail", ["%zz", "%ff", "..", "a%2Fb", "{id}"])

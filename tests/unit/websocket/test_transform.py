@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 
-from mycelia.protocol.codec import CODECS
 from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response, ResponseMetadata
 from mycelia.websocket.config import RoutingConfig
-from mycelia.websocket.dialect import Dialect
 from mycelia.websocket.transform import Transforms
 from mycelia.websocket.worker import Raw
+from tests.unit.websocket.support import room
 
-DIALECT = Dialect(CODECS["json"], False)
 ANSWER = Response(True, {"a": 1}, 7, None, ResponseMetadata("t", 5))
 
 
@@ -76,7 +74,9 @@ async def test_outgoing_gets_the_mapping_and_gives_the_packet(made: Any) -> None
         seen.append(value)
         return {"mine": value["data"]}
 
-    packet = await Transforms(RoutingConfig(transform_outgoing=made(plain))).pack(ANSWER, DIALECT, "c", "t")
+    async with room() as stand:
+        connection, _ = stand.open_plain()
+        packet = await Transforms(RoutingConfig(transform_outgoing=made(plain))).pack(ANSWER, connection, "t")
     assert json.loads(packet) == {"mine": {"a": 1}}
     [mapping] = seen
     assert (mapping["success"], mapping["data"], mapping["correlationId"], mapping["error"]) == (
@@ -92,7 +92,9 @@ async def test_outgoing_gets_the_mapping_and_gives_the_packet(made: Any) -> None
 async def test_an_outgoing_transform_that_fails_is_an_answer_with_the_same_correlation_id(
     made: Any, plain: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    packet = await Transforms(RoutingConfig(transform_outgoing=made(plain))).pack(ANSWER, DIALECT, "c", "t")
+    async with room() as stand:
+        connection, _ = stand.open_plain()
+        packet = await Transforms(RoutingConfig(transform_outgoing=made(plain))).pack(ANSWER, connection, "t")
     told = json.loads(packet)
     assert (told["success"], told["correlationId"], told["error"]["code"]) == (False, 7, "HANDLER_ERROR")
     assert told["metadata"]["traceId"] == "t" and b"secret" not in packet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mycelia.kernel.facet import Facet
@@ -18,9 +19,14 @@ class Statistics(Facet):
 
     def __init__(self, subsystem: BaseSubsystem) -> None:
         self._subsystem = subsystem
+        self._sources: dict[str, Callable[[], Mapping[str, Any]]] = {}
+
+    def add(self, name: str, source: Callable[[], Mapping[str, Any]]) -> None:
+        """Adds what another facet counts, under `name` of every snapshot."""
+        self._sources[name] = source
 
     def snapshot(self) -> dict[str, Any]:
-        """`{"handled", "failed", "routes": {path: {"handled", "failed"}}}`, and `queue` if there is one."""
+        """`{"handled", "failed", "routes": {path: {"handled", "failed"}}}`, and `queue` and what was added, if any."""
         routes = {each.path: {"handled": each.handled, "failed": each.failed} for each in self._subsystem.routes}
         found: dict[str, Any] = {
             "handled": sum(each["handled"] for each in routes.values()),
@@ -30,7 +36,7 @@ class Statistics(Facet):
         queue = self._subsystem.find("queue")
         if queue is not None:
             found["queue"] = queue.snapshot()
-        return found
+        return found | {name: source() for name, source in self._sources.items()}
 
 
 @hook(kind="statistics", requires=["router"])

@@ -97,13 +97,30 @@ async def _half_open_deadline(stand: EngineStand) -> None:
     expect("peers of half a handshake", stand.peers, [])
 
 
-async def _caps_half_open(stand: EngineStand) -> None:
-    await stand.start(max_half_open_per_address=2)
+class _NarrowDoor:
+    """Lets two in at a time."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+
+    def enter(self, host: str) -> bool:
+        room = self.inside < 2
+        self.inside += room
+        return room
+
+    def leave(self, host: str) -> None:
+        self.inside -= 1
+
+
+async def _asks_the_door(stand: EngineStand) -> None:
+    door = _NarrowDoor()
+    await stand.start(door=door)
     waiting = [await stand.dial() for _ in range(2)]
     expect("the answer to one too many", await (await stand.dial()).answer(), None)
     for wire in waiting:
         await wire.hang_up()
     await _until_served(stand)
+    expect("those whose handshake is not over", door.inside, 0)
 
 
 async def _until_served(stand: EngineStand) -> None:
@@ -134,6 +151,6 @@ CHECKS = (
     EngineCheck("stop_ends_every_connection", _stop_ends_connections),
     EngineCheck("stop_ends_half_open_connections", _stop_ends_half_open),
     EngineCheck("ends_half_open_connections_in_time", _half_open_deadline),
-    EngineCheck("caps_half_open_connections", _caps_half_open),
+    EngineCheck("asks_the_door_at_the_accept", _asks_the_door),
     EngineCheck("knows_the_deadline", _knows_the_deadline),
 )

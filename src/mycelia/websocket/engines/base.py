@@ -27,9 +27,11 @@ __all__ = [
     "CanPause",
     "CanPing",
     "Control",
+    "Door",
     "Engine",
     "EngineOptions",
     "Gate",
+    "OpenDoor",
     "Peer",
     "SilentLogger",
     "Transport",
@@ -47,6 +49,7 @@ class Control(Enum):
     PING = "ping"
     PONG = "pong"
     EMPTY_FRAGMENT = "empty fragment"
+    FRAGMENT = "fragment"  # with a payload, and not the last of its message
 
 
 class Transport(Protocol):
@@ -123,6 +126,27 @@ class Gate(Protocol):
     def admit(self, request: Handshake) -> Accept | HttpReply: ...
 
 
+class Door(Protocol):
+    """Decides at the TCP accept, before a byte was read, whether a connection may stay."""
+
+    def enter(self, host: str) -> bool:
+        """Whether a connection from `host` may stay; the engine resets it if not, and owes `leave` if so."""
+
+    def leave(self, host: str) -> None:
+        """Its handshake is over, one way or the other; called exactly once."""
+
+
+class OpenDoor:
+    """Turns nobody away."""
+
+    __slots__ = ()
+
+    def enter(self, host: str) -> bool:
+        return True
+
+    def leave(self, host: str) -> None: ...
+
+
 class SilentLogger(logging.LoggerAdapter[logging.Logger]):
     """The logger to give a library that logs what peers send: nothing of that may reach a log."""
 
@@ -142,8 +166,8 @@ class EngineOptions:
     high_water_bytes: int = 64 * 1024
     backlog: int = 1024
     inbound_bytes: int = 64 * 1024 * 1024
-    max_half_open: int = 2048
-    max_half_open_per_address: int = 512
+    door: Door = field(default_factory=OpenDoor)
+    max_descriptor: int = 0  # an accepted socket with this number or a higher one is reset; 0 for no limit
     library: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 from mycelia.errors import EngineError, NotRunning
-from mycelia.protocol.codes import Close
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.websocket.engines.base import Admit, EngineOptions
+from mycelia.websocket.engines.holdings import Holdings
 from mycelia.websocket.engines.reader import Reader, Sink
 from mycelia.websocket.engines.stream import StreamConnection
 
@@ -22,7 +22,7 @@ class StreamEngine(ABC):
     """An engine over TCP; a subclass says how frames are read by lending readers.
 
     Half-open connections (accepted, handshake not finished) are kept in the order in which they came, so one
-    timer serves the handshake deadline of all of them. They are capped in all and per address, from the accept on.
+    timer serves the handshake deadline of all of them. Whether there is room for one the door says, at the accept.
     """
 
     name: ClassVar[str]
@@ -38,11 +38,10 @@ class StreamEngine(ABC):
         self._server: asyncio.Server | None = None
         self._open: set[StreamConnection] = set()
         self._half_open: dict[StreamConnection, str] = {}  # and the address it came from
-        self._by_address: dict[str, int] = {}
-        self._holding: set[StreamConnection] = set()
-        self._held_total = 0
+        self.holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
         self._reaper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
+        self.starved = 0  # connections turned away for want of descriptors
 
     # -- the adapter's public face -------------------------------------------------------------------
 
@@ -61,6 +60,7 @@ class StreamEngine(ABC):
             known = ", ".join(sorted(self.library_options)) or "none"
             raise EngineError(f"unknown option {unknown[0]!r} for the {self.name} engine; known: {known}")
         self.options = options
+        self.holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
         self.configure(options.library)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
@@ -117,12 +117,13 @@ class StreamEngine(ABC):
         loop = asyncio.get_running_loop()
         connection.limit_writing(self.options.high_water_bytes)
         connection.deadline = loop.time() + self.options.handshake_timeout
-        self._half_open[connection] = address = connection.address
-        count = self._by_address[address] = self._by_address.get(address, 0) + 1
-        crowded = len(self._half_open) > self.options.max_half_open
-        if self._server is None or crowded or count > self.options.max_half_open_per_address:
+        address = connection.address
+        if self._server is None or self._starving(connection) or not self.options.door.enter(address):
+            self._open.add(connection)  # until it is gone
             connection.abort()
-        elif self._reaper is None:
+            return
+        self._half_open[connection] = address
+        if self._reaper is None:
             self._reaper = loop.call_later(self.options.handshake_timeout, self._reap)
 
     def opened(self, connection: StreamConnection) -> None:
@@ -138,21 +139,8 @@ class StreamEngine(ABC):
             self._empty.set()
 
     def held(self, connection: StreamConnection, change: int) -> None:
-        """Keeps count of what unfinished messages hold; above the budget the largest is told to come back later.
-
-        One connection may always have one message of the allowed size on its way, so the budget is never below
-        that; who trickles many of them is who loses.
-        """
-        self._held_total += change
-        if connection.held_bytes:
-            self._holding.add(connection)
-        else:
-            self._holding.discard(connection)
-        if change > 0:
-            budget = max(self.options.inbound_bytes, 2 * self.options.max_message_bytes)
-            while self._held_total > budget:
-                largest = max(self._holding, key=lambda each: each.held_bytes)
-                largest.fail(Close.SERVICE_RESTART, "too much of unfinished messages is held; come back later")
+        """An unfinished message of a connection has grown, or is done with."""
+        self.holdings.changed(connection, change)
 
     def _reap(self) -> None:
         loop = asyncio.get_running_loop()
@@ -163,12 +151,19 @@ class StreamEngine(ABC):
                 return
             connection.expire()
 
+    def _starving(self, connection: StreamConnection) -> bool:
+        """Whether a new connection took one of the last descriptors: what else the process does must not lack them.
+
+        So the loop hardly ever finds none left at an accept, where uvloop hangs up on whoever comes, and asyncio stops
+        listening for a second after a thousand lines in the log.
+        """
+        most = self.options.max_descriptor
+        if not most or connection.descriptor < most:
+            return False
+        self.starved += 1
+        return True
+
     def _settled(self, connection: StreamConnection) -> None:
         address = self._half_open.pop(connection, None)
-        if address is None:
-            return
-        left = self._by_address[address] - 1
-        if left:
-            self._by_address[address] = left
-        else:
-            del self._by_address[address]
+        if address is not None:
+            self.options.door.leave(address)

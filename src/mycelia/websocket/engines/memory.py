@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.websocket.engines.base import Admit, EngineOptions
+from mycelia.websocket.engines.holdings import Holdings
 from mycelia.websocket.engines.memory_socket import (
     HandshakeRefused,
     HeaderLines,
@@ -21,7 +22,6 @@ from mycelia.websocket.engines.memory_socket import (
     request_head,
 )
 from mycelia.websocket.engines.memory_transport import MemoryTransport
-from mycelia.websocket.engines.reader import State
 
 __all__ = ["MemoryEngine"]
 
@@ -40,6 +40,7 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.options = EngineOptions()
         self.socket_bytes = _SOCKET_BYTES
+        self.holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
         self._admit: Admit | None = None
         self._running = False
         self._transports: set[MemoryTransport] = set()
@@ -62,6 +63,7 @@ class MemoryEngine:
         if type(socket_bytes) is not int or socket_bytes < 1:
             raise EngineError(f"socket_bytes: expected a whole number of at least 1, got {socket_bytes!r}")
         self.options, self.socket_bytes = options, socket_bytes
+        self.holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
         self._running = True
 
     async def stop(self) -> None:
@@ -85,9 +87,7 @@ class MemoryEngine:
             raise ConnectionRefusedError("the memory engine does not run; start the subsystem first")
         transport = MemoryTransport(self, remote, secure)
         self._transports.add(transport)
-        half_open = [one.socket.remote[0] for one in self._transports if one.state is State.HANDSHAKE]
-        crowded = len(half_open) > self.options.max_half_open
-        if crowded or half_open.count(remote[0]) > self.options.max_half_open_per_address:
+        if not transport.enter():
             transport.abort()
         return transport.socket
 

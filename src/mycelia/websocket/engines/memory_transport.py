@@ -35,6 +35,8 @@ class MemoryTransport:
 
     def __init__(self, engine: MemoryEngine, remote: tuple[str, int], secure: bool) -> None:
         self.state = State.HANDSHAKE
+        self.held_bytes = 0  # of a message that is not complete
+        self._inside = False  # the door let it in and has not been told that its handshake is over
         self.socket = MemorySocket(self, remote)
         self._engine, self._secure = engine, secure
         self._loop = asyncio.get_running_loop()
@@ -51,6 +53,16 @@ class MemoryTransport:
         self._peer: Peer | None = None
         self.deadline = self._loop.time() + engine.options.handshake_timeout
         self._deadline = self._loop.call_at(self.deadline, self._expire)
+
+    def enter(self) -> bool:
+        """Knocks at the door; called once, before anything else."""
+        self._inside = self._engine.options.door.enter(self.socket.remote[0])
+        return self._inside
+
+    def _settled(self) -> None:
+        if self._inside:
+            self._inside = False
+            self._engine.options.door.leave(self.socket.remote[0])
 
     # -- Transport -----------------------------------------------------------------------------------
 
@@ -179,6 +191,7 @@ class MemoryTransport:
             self._refuse(HttpReply(500, b"internal error\n"))
         else:
             self._deadline.cancel()
+            self._settled()
             self.state = State.OPEN
             self.socket.answered(Opened(answer.subprotocol, answer.headers))
             self._peer = cast(Peer, answer.peer)
@@ -186,6 +199,7 @@ class MemoryTransport:
 
     def _refuse(self, reply: HttpReply) -> None:
         self._deaf = True
+        self._settled()
         self.socket.answered(reply)
         self._lose_later()
 
@@ -212,6 +226,9 @@ class MemoryTransport:
         payload = frame.payload
         try:
             message = self._assembler.feed(frame.opcode, frame.fin, frame.rsv, payload)
+            self._account(self._assembler.buffered)
+            if self._deaf:
+                return  # it held the most of all, and that was too much
             if frame.opcode == Opcode.CLOSE:
                 self._on_close(*check_close(payload))
             elif self.state is not State.OPEN:
@@ -224,13 +241,13 @@ class MemoryTransport:
                 peer.control(Control.PING, payload)
             elif frame.opcode == Opcode.PONG:
                 peer.control(Control.PONG, payload)
-            elif not payload:
-                peer.control(Control.EMPTY_FRAGMENT, payload)
+            else:
+                peer.control(Control.FRAGMENT if payload else Control.EMPTY_FRAGMENT, payload)
         except FrameFault as fault:
-            self._fail(fault.close_code, fault.reason)
+            self.fail(fault.close_code, fault.reason)
         except Exception:
             logger.exception("a peer's callback failed")
-            self._fail(int(Close.INTERNAL_ERROR), "")
+            self.fail(int(Close.INTERNAL_ERROR), "")
 
     def _answer_ping(self) -> None:
         if self._pong is not None and not self._full and self.state is State.OPEN:
@@ -240,6 +257,7 @@ class MemoryTransport:
     def _on_close(self, code: int, reason: str) -> None:
         self._close_code, self._close_reason = code, reason
         self._deaf = True
+        self._account(0)
         if self.state is State.OPEN:
             self.state = State.CLOSING
             if self._peer is not None:
@@ -249,9 +267,17 @@ class MemoryTransport:
         self._abort_in_time()
         self._relieve()
 
-    def _fail(self, code: int, reason: str) -> None:
+    def _account(self, held: int) -> None:
+        """Tells the engine how much of an unfinished message this connection holds."""
+        before, self.held_bytes = self.held_bytes, held
+        if held != before:
+            self._engine.holdings.changed(self, held - before)
+
+    def fail(self, code: int, reason: str) -> None:
         """The client broke the protocol: says why and hangs up (RFC 6455 §7.1.7)."""
         self._deaf = True
+        self._assembler = Assembler(self._engine.options.max_message_bytes)
+        self._account(0)
         if self.state is State.OPEN and self._peer is not None:
             self.state = State.CLOSING
             self._peer.failed(code, reason)
@@ -272,6 +298,8 @@ class MemoryTransport:
 
     def _lose(self) -> None:
         self._deadline.cancel()
+        self._settled()
+        self._account(0)
         self.state, self._deaf = State.CLOSED, True
         self._arrived.clear()
         self._arrived_bytes = 0

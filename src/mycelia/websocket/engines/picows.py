@@ -169,14 +169,13 @@ class _Connection(StreamConnection):
     _engine: PicowsEngine
 
     def get_buffer(self, hint: int) -> memoryview | bytearray:
-        reader = self._reader
-        return self._engine.window if reader is None else reader.get_buffer(hint)
+        return self._engine.window if self._reader is None else super().get_buffer(hint)
 
     def buffer_updated(self, count: int) -> None:
         if self._reader is not None or self.state is _HANDSHAKE:
             super().buffer_updated(count)
             return
-        data = self._engine.window[:count].tobytes()
+        data, full = self._engine.window[:count].tobytes(), count == _READ_BYTES
         if self._head:
             data, self._head = self._head + data, b""
             count = len(data)
@@ -207,6 +206,8 @@ class _Connection(StreamConnection):
             self._unread(data[at:])
         elif self.held_bytes:
             self._account(0)
+        if full:
+            self.rest()
 
     def _unread(self, rest: bytes) -> None:
         """Keeps the beginning of a short message; gives anything else to a parser."""

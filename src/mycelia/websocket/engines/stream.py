@@ -18,16 +18,10 @@ from typing import TYPE_CHECKING, cast
 from mycelia.protocol.assembler import Assembler, FrameFault, check_close
 from mycelia.protocol.codes import Close, may_send
 from mycelia.protocol.frames import close_frame, frame, ping_frame, pong_frame
-from mycelia.protocol.handshake import (
-    Accept,
-    BadHandshake,
-    HttpReply,
-    accept_response,
-    check_upgrade,
-    read_request,
-)
+from mycelia.protocol.handshake import Accept, HttpReply
 from mycelia.websocket.engines.base import Control, Peer
 from mycelia.websocket.engines.reader import Reader, State
+from mycelia.websocket.engines.verdict import Refused, judge
 
 if TYPE_CHECKING:
     from mycelia.websocket.engines.listener import StreamEngine
@@ -39,14 +33,15 @@ logger = logging.getLogger("mycelia.websocket.engine")
 _CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
 _HANDSHAKE, _OPEN = State.HANDSHAKE, State.OPEN  # reading a member of an Enum class costs as much as a call
 _EMPTY_CLOSE = b"\x88\x00"
+_READ_BYTES = 16 * 1024  # what one turn of the loop may bring one connection: nobody else waits for longer
 
 
 class StreamConnection(asyncio.BufferedProtocol):
     """The transport of one peer, and the asyncio protocol beneath it: one object, since there are many."""
 
     __slots__ = (
-        "_close_code", "_close_reason", "_deadline", "_engine", "_full", "_head", "_pong", "_reader",
-        "_stream", "assembler", "deadline", "held_bytes", "peer", "state",
+        "_close_code", "_close_reason", "_deadline", "_engine", "_full", "_head", "_paused", "_pong", "_reader",
+        "_resting", "_stream", "assembler", "deadline", "held_bytes", "peer", "state",
     )  # fmt: skip
 
     def __init__(self, engine: StreamEngine) -> None:
@@ -58,7 +53,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._reader: Reader | None = None
         self.assembler: Assembler | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._full = False
+        self._full = self._paused = self._resting = False
         self._pong: bytes | None = None
         self._close_code, self._close_reason = int(Close.ABNORMAL), ""
 
@@ -78,7 +73,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             if self.state is _HANDSHAKE:
                 return self._engine.scratch
             reader = self._reader = self._engine.acquire(self)
-        return reader.get_buffer(hint)
+        buffer = reader.get_buffer(hint)
+        return buffer if len(buffer) <= _READ_BYTES else memoryview(buffer)[:_READ_BYTES]
 
     def buffer_updated(self, count: int) -> None:
         reader = self._reader
@@ -91,6 +87,20 @@ class StreamConnection(asyncio.BufferedProtocol):
                 self._account(0)
         else:
             self._account(reader.held_bytes)
+        if count >= _READ_BYTES:
+            self.rest()
+
+    def rest(self) -> None:
+        """Reads no more in this turn of the loop: libuv would read up to 32 times before others get theirs."""
+        if self.state is _OPEN and not self._resting and self._stream.is_reading():
+            self._resting = True
+            self._stream.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        if not self._paused and self.state is not State.CLOSED and not self._stream.is_closing():
+            self._stream.resume_reading()
 
     def _account(self, unfinished: int) -> None:
         """Tells the engine how much of unfinished messages this connection holds."""
@@ -135,30 +145,22 @@ class StreamConnection(asyncio.BufferedProtocol):
         peer = self._stream.get_extra_info("peername")
         return str(peer[0]) if isinstance(peer, tuple) else ""
 
+    @property
+    def descriptor(self) -> int:
+        """The number of its file descriptor; -1 when it has none."""
+        sock = self._stream.get_extra_info("socket")
+        return -1 if sock is None else int(sock.fileno())
+
     # -- handshake -----------------------------------------------------------------------------------
 
     def _read_head(self, count: int) -> None:
         self._head += bytes(memoryview(self._engine.scratch)[:count])
-        stream = self._stream
-        try:
-            read = read_request(self._head, stream.get_extra_info("peername"), self._engine.secure)
-            if read is None:
-                return
-            request, used = read
-            answer = self._engine.admit(request)
-            if isinstance(answer, HttpReply):
-                self._refuse(answer, head_only=request.method == "HEAD")
-                return
-            check_upgrade(request)
-            response = accept_response(request, answer.subprotocol, answer.headers)
-        except BadHandshake as bad:
-            self._refuse(bad.reply, head_only=self._head.startswith(b"HEAD "))
-        except Exception:
-            logger.exception("a handshake could not be decided")
-            self._refuse(HttpReply(500, b"internal error\n"))
-        else:
-            rest, self._head = self._head[used:], b""
-            self._open(answer, response, rest)
+        verdict = judge(self._head, self._stream.get_extra_info("peername"), self._engine)
+        if isinstance(verdict, Refused):
+            self._refuse(verdict.reply, head_only=verdict.head_only)
+        elif verdict is not None:
+            rest, self._head = self._head[verdict.used :], b""
+            self._open(verdict.accept, verdict.response, rest)
 
     def _open(self, answer: Accept, response: bytes, rest: bytes) -> None:
         self._engine.opened(self)
@@ -215,8 +217,8 @@ class StreamConnection(asyncio.BufferedProtocol):
                 self.peer.control(Control.PING, payload)
             elif opcode == _PONG:
                 self.peer.control(Control.PONG, payload)
-            elif opcode < _CLOSE and not payload:
-                self.peer.control(Control.EMPTY_FRAGMENT, payload)
+            elif opcode < _CLOSE:
+                self.peer.control(Control.FRAGMENT if payload else Control.EMPTY_FRAGMENT, payload)
         except Exception:
             logger.exception("a peer's callback failed")
             self.fail(Close.INTERNAL_ERROR, "")
@@ -269,11 +271,14 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._stream.write(ping_frame(payload))
 
     def pause(self) -> None:
-        if self.state is State.OPEN and self._stream.is_reading():
-            self._stream.pause_reading()
+        if self.state is State.OPEN and not self._paused:
+            self._paused = True
+            if self._stream.is_reading():
+                self._stream.pause_reading()
 
     def resume(self) -> None:
-        if self.state is not State.CLOSED and not self._stream.is_reading():
+        self._paused = False
+        if self.state is not State.CLOSED and not self._resting and not self._stream.is_reading():
             self._stream.resume_reading()
 
     def close(self, code: int, reason: str) -> None:

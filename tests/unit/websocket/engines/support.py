@@ -121,6 +121,9 @@ class Stream(asyncio.Transport):
     def write_eof(self) -> None:
         self.calls.append("write_eof")
 
+    def is_closing(self) -> bool:
+        return self.lost
+
     def close(self) -> None:
         self._end("close")
 

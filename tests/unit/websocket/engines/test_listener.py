@@ -6,6 +6,7 @@ import pytest
 
 from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.handshake import HttpReply
+from mycelia.websocket.door import Door
 from mycelia.websocket.engines.base import EngineOptions
 from mycelia.websocket.engines.listener import StreamEngine
 from mycelia.websocket.engines.picows import PicowsEngine
@@ -50,7 +51,7 @@ async def test_start_stop_and_start_again(engine: type[StreamEngine]) -> None:
 
 
 async def test_half_open_connections_are_capped_in_all() -> None:
-    async with bench(max_half_open=3) as stand:
+    async with bench(door=Door(3, 3)) as stand:
         dialled = [stand.dial((f"192.0.2.{number}", 1)) for number in range(4)]
         assert [stream.calls for _, stream in dialled] == [[], [], [], ["abort"]]
         await until(lambda: connection_lost(dialled[3]))
@@ -59,7 +60,7 @@ async def test_half_open_connections_are_capped_in_all() -> None:
 
 
 async def test_half_open_connections_are_capped_per_address() -> None:
-    async with bench(max_half_open_per_address=2) as stand:
+    async with bench(door=Door(100, 2)) as stand:
         crowd = [stand.dial(("192.0.2.1", number)) for number in range(3)]
         others = [stand.dial((f"198.51.100.{number}", 1)) for number in range(5)]
         assert [bool(stream.calls) for _, stream in crowd] == [False, False, True]

@@ -76,7 +76,8 @@ async def test_a_stream_cut_in_two_at_every_byte_gives_the_same_messages() -> No
             stand.feed(connection, data[:cut])
             stand.feed(connection, data[cut:])
             assert peer.messages == expected
-            assert [kind for kind, _ in peer.controls] == [Control.PING, Control.EMPTY_FRAGMENT, Control.PONG]
+            kinds = [kind for kind, _ in peer.controls if kind is not Control.FRAGMENT]
+            assert kinds == [Control.PING, Control.EMPTY_FRAGMENT, Control.PONG]
 
 
 async def test_a_stream_byte_by_byte_gives_the_same_messages() -> None:

@@ -1,0 +1,316 @@
+"""Binds an authenticator to connections: the credential of the handshake or of the first message, its renewal, its end.
+
+It runs while the connection is pending, before the application's `connect`, and nothing of a refusal but the Close goes
+out. What a credential said is in the connection's options; the credential itself is kept nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mycelia.auth import Authenticator, CanClose, Credential, Identity
+from mycelia.auth.authenticator import TOKEN_BYTES
+from mycelia.errors import (
+    ConfigError,
+    Disabled,
+    Forbidden,
+    HandlerError,
+    InvalidBody,
+    NoCredential,
+    RequestTimeout,
+    Unauthorized,
+    Unavailable,
+)
+from mycelia.protocol.codes import Close
+from mycelia.protocol.credentials import cookies, credentials
+from mycelia.protocol.envelope import Event, ProtocolFault, Request
+from mycelia.protocol.handshake import Handshake, origin_allowed
+from mycelia.websocket.expiry import Expiry
+from mycelia.websocket.faults import outcome_response
+from mycelia.websocket.inbound import silent
+from mycelia.websocket.outbox import Overflow
+from mycelia.websocket.phase import Phase
+from mycelia.websocket.principal import ClientOptions, identity_of
+from mycelia.websocket.redaction import hide, traceback_without
+from mycelia.websocket.settings import between, check_fields, seconds
+
+if TYPE_CHECKING:
+    from mycelia.websocket.connection import WebSocketConnection
+    from mycelia.websocket.runtime import Runtime
+
+__all__ = ["Authentication", "AuthenticationConfig"]
+
+logger = logging.getLogger("mycelia.websocket")
+
+_ATTEMPTS = 5  # credentials in a row that may be bad, on one connection
+_MODES = ("required", "optional", "off")
+_FIRST_BYTES = 2 * TOKEN_BYTES
+_SHORTEST_SECRET = 8  # a cookie that says "1" is none, and blanking it out would make a log unreadable
+First = asyncio.Future[Request | None]
+Refusal = tuple[Close, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationConfig:
+    """Who must be known, and by whom (section `authentication`).
+
+    `mode` "auto" becomes "required" with an authenticator and "off" without.
+    """
+
+    authenticator: Authenticator | None = None
+    mode: str = "auto"
+    deadline: float = seconds(10.0)
+    warning: float = seconds(60.0)
+    grace: float = seconds(25.0)
+
+    def __post_init__(self) -> None:
+        check_fields("authentication", self)
+        given = self.authenticator
+        if given is not None and not callable(getattr(given, "authenticate", None)):
+            raise ConfigError("authentication.authenticator", f"expected an Authenticator, got {type(given).__name__}")
+        if self.mode == "auto":
+            object.__setattr__(self, "mode", "off" if given is None else "required")
+        if self.mode not in _MODES:
+            raise ConfigError("authentication.mode", f"expected one of {', '.join(_MODES)}, auto; got {self.mode!r}")
+        if self.mode != "off" and given is None:
+            raise ConfigError("authentication.authenticator", f"expected one, since mode is {self.mode!r}")
+        for name in ("deadline", "warning", "grace"):
+            between(f"authentication.{name}", getattr(self, name), 0, 86400.0, " seconds")
+
+
+class Authentication:
+    """Knows who a connection is. `renewed` is called for a connection whose identity has come or changed."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.config = runtime.config.authentication
+        self.active = self.config.mode != "off"
+        self.required = self.config.mode == "required"
+        self.path = f"{runtime.subsystem.name}://authenticate"
+        self.renewed: list[Callable[[WebSocketConnection], None]] = []
+        self.expiry: Expiry[WebSocketConnection] = Expiry((self.config.warning, self.config.grace), self._warn, _end)
+        # `*` says that a page may connect, not that it may use whatever cookies its visitors happen to have.
+        self._cookie_origins = [
+            each for server in runtime.config.websocket for each in server.allowed_origins if each not in ("*", "null")
+        ]
+
+    # -- at the handshake ------------------------------------------------------------------------------
+
+    def concerns(self, request: Handshake) -> bool:
+        """Whether a connection with this handshake is to be judged before it is accepted."""
+        return self.required or (self.active and not self._credential(request).empty)
+
+    def listen(self, connection: WebSocketConnection, request: Handshake) -> First | None:
+        """For one that brings no credential and must have one: its first message, which has to be a request for
+        `websocket://authenticate`; None as the result for any other. None at once where nothing is listened for.
+        """
+        if not self.required or not self.config.deadline or not self._credential(request).empty:
+            return None
+        first: First = asyncio.get_running_loop().create_future()
+        hold = connection.received
+
+        def received(payload: bytes, binary: bool) -> None:
+            connection.received = hold
+            if not first.done():
+                first.set_result(self._asked(connection, payload, binary))
+
+        connection.received = received
+        return first
+
+    async def admit(self, connection: WebSocketConnection, request: Handshake, first: First | None) -> Refusal | None:
+        """Finds out who the peer of a pending connection is. Returns how to refuse it, None when it may go on."""
+        credential, asked = self._credential(request), None
+        if first is not None:
+            try:
+                async with asyncio.timeout(self.config.deadline):
+                    asked = await first
+            except TimeoutError:
+                return Close.AUTHENTICATION_TIMEOUT, "no credential came in time"
+            if asked is None:
+                return Close.NOT_AUTHENTICATED, f"expected {self.path} first"
+            credential = Credential(_token(asked.body), "message")
+        try:
+            identity = await self._judge(credential)
+        except NoCredential:
+            return (Close.NOT_AUTHENTICATED, "not authenticated") if self.required else None
+        except (Unauthorized, Forbidden, Unavailable) as fault:
+            logger.info("connection %s is refused: %s", connection.id, hide(str(fault), _secrets(credential)))
+            return _refusal(fault)
+        except Exception as fault:
+            self._report(fault, credential, connection)
+            return Close.INTERNAL_ERROR, "authentication failed"
+        if connection.phase is Phase.PENDING:
+            self._adopt(connection, identity)
+            if asked is not None and not silent(asked.metadata):
+                responder = self._runtime.dispatch.responder
+                value = {"success": True, "data": self.describe(identity)}
+                responder.send(connection, outcome_response(value, asked.correlation_id, responder.next_trace_id()))
+        return None
+
+    def accepted(self, connection: WebSocketConnection) -> None:
+        """`connect` has accepted it: from now on its time runs."""
+        identity = identity_of(connection)
+        if identity is not None:
+            self.expiry.watch(connection, identity.expires_at)
+
+    # -- afterwards ------------------------------------------------------------------------------------
+
+    async def answer(self, connection: WebSocketConnection | None, body: object) -> Mapping[str, Any]:
+        """What `websocket://authenticate` answers an open connection: the data of its response.
+
+        Raises InvalidBody without a token, Unauthorized for one that is not good, Forbidden for one of another
+        subject, Unavailable, Disabled, RequestTimeout. The identity from before stays in each of these cases.
+        """
+        if not self.active:
+            raise Disabled("authentication", "authentication.mode")
+        if connection is None:
+            raise Forbidden(f"{self.path} is for clients")
+        token = _token(body)
+        if token is None:
+            raise InvalidBody("expected a body {token}, a text", "$.token")
+        credential = Credential(token, "message")
+        limit = self.config.deadline or self._runtime.config.connection.connection_timeout
+        try:
+            async with asyncio.timeout(limit):
+                identity = await self._judge(credential)
+        except TimeoutError:
+            raise RequestTimeout(self.path, limit) from None
+        except (Unauthorized, Forbidden, Unavailable) as fault:
+            logger.info("connection %s is not renewed: %s", connection.id, hide(str(fault), _secrets(credential)))
+            if isinstance(fault, Unauthorized):
+                self._refused(connection)
+            raise _KINDS[_refusal(fault)[0]]("the credential was refused") from None
+        except Exception as fault:
+            details = {"errorId": self._report(fault, credential, connection)}
+            raise HandlerError("the handler failed", details=details) from None
+        self.renew(connection, identity)
+        return self.describe(identity)
+
+    def renew(self, connection: WebSocketConnection, identity: Identity) -> None:
+        """Gives a connection a new identity in place: other permissions, another end.
+
+        Raises Forbidden when it is another subject than the one that the connection has; that one has to connect
+        anew. Does nothing when the connection is closing.
+        """
+        held = connection.options.principal
+        if held is not None and held.id and held.id != identity.subject:
+            raise Forbidden("the credential is for another subject than this connection's")
+        if connection.phase in (Phase.PENDING, Phase.OPEN):
+            self._adopt(connection, identity)
+
+    def ended(self, connection: WebSocketConnection) -> None:
+        """The connection is gone."""
+        self.expiry.forget(connection)
+
+    async def close(self) -> None:
+        """Gives back what the authenticator holds."""
+        if isinstance(self.config.authenticator, CanClose):
+            await self.config.authenticator.close()
+
+    def describe(self, identity: Identity) -> dict[str, Any]:
+        """What its client is told of an identity."""
+        expires_at = identity.expires_at
+        left = None if expires_at is None else int(self.expiry.left(expires_at) * 1000)
+        return {"subject": identity.subject, "expiresInMs": left}
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _credential(self, request: Handshake) -> Credential:
+        found = credentials(request)
+        allowed = origin_allowed(request, self._cookie_origins, require=True)
+        return Credential(found.token, found.source, cookies(request) if allowed else {})
+
+    def _asked(self, connection: WebSocketConnection, payload: bytes, binary: bool) -> Request | None:
+        if binary is not connection.dialect.binary or len(payload) > _FIRST_BYTES:
+            return None
+        try:
+            envelope = connection.dialect.decode(payload)
+        except ProtocolFault:
+            return None
+        return envelope if isinstance(envelope, Request) and envelope.path == self.path else None
+
+    async def _judge(self, credential: Credential) -> Identity:
+        assert self.config.authenticator is not None
+        if credential.empty:
+            raise NoCredential("no credential was given")
+        if credential.token is not None and len(credential.token) > TOKEN_BYTES:
+            raise Unauthorized(f"expected a token of at most {TOKEN_BYTES} characters, got {len(credential.token)}")
+        identity = await self.config.authenticator.authenticate(credential)
+        if not isinstance(identity, Identity):
+            raise TypeError(f"expected an Identity of the authenticator, got {type(identity).__name__}")
+        return identity
+
+    def _adopt(self, connection: WebSocketConnection, identity: Identity) -> None:
+        options = connection.options
+        assert isinstance(options, ClientOptions)  # only a forgotten connection has others
+        options.identity = identity
+        options.permissions_version += 1
+        options.refused = 0
+        connection.metadata["userId"] = identity.subject
+        if self._runtime.policy is not None:
+            self._runtime.policy.forget(connection)
+        if connection.is_open:
+            self.expiry.watch(connection, identity.expires_at)
+        for callback in self.renewed:
+            try:
+                callback(connection)
+            except Exception:
+                logger.exception("what was to be asked again after a renewal of %s failed", connection.id)
+                connection.close(Close.INTERNAL_ERROR, "renewal failed")
+
+    def _refused(self, connection: WebSocketConnection) -> None:
+        """Nobody guesses for ever: whoever was wrong several times in a row has to connect again."""
+        options = connection.options
+        if isinstance(options, ClientOptions):
+            options.refused += 1
+            if options.refused >= _ATTEMPTS:
+                connection.close(Close.NOT_AUTHENTICATED, "too many credentials were refused")
+
+    def _warn(self, connection: WebSocketConnection, left: float) -> None:
+        if not connection.is_open:
+            return
+        if connection.client.subprotocol == connection.dialect.codec.subprotocol is not None:
+            event = Event("websocket.token_expiring", {"expiresInMs": int(left * 1000)})
+            connection.push(connection.dialect.pack(event), Overflow.DROP_NEWEST)
+        self._runtime.lifecycle.expiring(connection, left)
+
+    def _report(self, fault: Exception, credential: Credential, connection: WebSocketConnection) -> str:
+        """Logs a failure of the authenticator without the credential, and returns the id of the entry."""
+        what = "the authenticator failed"
+        error_id = self._runtime.errors.add(what, fault, path=self.path, connection_id=connection.id, trace_id="-").id
+        text = traceback_without(fault, _secrets(credential))
+        logger.error("%s (error %s, connection %s)\n%s", what, error_id, connection.id, text)
+        return error_id
+
+
+def _secrets(credential: Credential) -> list[str]:
+    values = [each for each in credential.cookies.values() if len(each) >= _SHORTEST_SECRET]
+    return values if credential.token is None else [credential.token, *values]
+
+
+def _token(body: object) -> str | None:
+    token = body.get("token") if isinstance(body, Mapping) else None
+    return token if isinstance(token, str) and token else None
+
+
+def _refusal(fault: Exception) -> Refusal:
+    if isinstance(fault, Unavailable):
+        return Close.TRY_AGAIN_LATER, "authentication is not available"
+    if isinstance(fault, Forbidden):
+        return Close.FORBIDDEN, "not allowed"
+    return Close.NOT_AUTHENTICATED, "not authenticated"
+
+
+_KINDS = {
+    Close.TRY_AGAIN_LATER: Unavailable,
+    Close.FORBIDDEN: Forbidden,
+    Close.NOT_AUTHENTICATED: Unauthorized,
+}
+
+
+def _end(connection: WebSocketConnection) -> None:
+    connection.close(Close.NOT_AUTHENTICATED, "the credential has expired")

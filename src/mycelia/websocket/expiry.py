@@ -1,0 +1,91 @@
+"""Credentials run out: whoever holds one is warned before, and ended some time after. One timer for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from time import time
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["Expiry", "Timer"]
+
+_LONGEST = 86400.0  # a timer further away asks again on its way: clocks are put right, and timers have their limits
+
+Holder = TypeVar("Holder", bound=Hashable)
+
+
+class Timer(Protocol):
+    """What a loop's `call_later` returns."""
+
+    def cancel(self) -> None: ...
+
+
+def _loop_later(delay: float, callback: Callable[[], None]) -> Timer:
+    return asyncio.get_running_loop().call_later(delay, callback)
+
+
+class _Watch:
+    __slots__ = ("expires_at", "timer", "warned")
+
+    def __init__(self, expires_at: float, warned: bool) -> None:
+        self.expires_at, self.warned = expires_at, warned
+        self.timer: Timer | None = None
+
+
+class Expiry(Generic[Holder]):
+    """Calls `warn(holder, seconds left)` once, `warning` seconds before a credential expires, and `end(holder)` once,
+    `grace` seconds after. Never both after `forget`, and nothing for a credential that was renewed in time.
+
+    `clock` counts seconds since the epoch, as credentials do; `later(delay, callback)` makes the timers.
+    """
+
+    def __init__(
+        self,
+        times: tuple[float, float],
+        warn: Callable[[Holder, float], None],
+        end: Callable[[Holder], None],
+        *,
+        clock: Callable[[], float] = time,
+        later: Callable[[float, Callable[[], None]], Timer] = _loop_later,
+    ) -> None:
+        self._warning, self._grace = times
+        self._warn, self._end = warn, end
+        self.clock, self._later = clock, later
+        self._watched: dict[Holder, _Watch] = {}
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def watch(self, holder: Holder, expires_at: float | None) -> None:
+        """From now on this is when the holder's credential expires; None for never."""
+        self.forget(holder)
+        if expires_at is not None:
+            watch = self._watched[holder] = _Watch(expires_at, warned=not self._warning)
+            self._arm(holder, watch)
+
+    def forget(self, holder: Holder) -> None:
+        """The holder is gone. Does nothing for one that is not watched."""
+        watch = self._watched.pop(holder, None)
+        if watch is not None and watch.timer is not None:
+            watch.timer.cancel()
+
+    def left(self, expires_at: float) -> float:
+        """Seconds until then; 0 when it has passed."""
+        return max(0.0, expires_at - self.clock())
+
+    def _arm(self, holder: Holder, watch: _Watch) -> None:
+        due = watch.expires_at + self._grace if watch.warned else watch.expires_at - self._warning
+        delay = min(max(0.0, due - self.clock()), _LONGEST)
+        watch.timer = self._later(delay, lambda: self._due(holder, watch))
+
+    def _due(self, holder: Holder, watch: _Watch) -> None:
+        now = self.clock()
+        if watch.warned and now >= watch.expires_at + self._grace:
+            self.forget(holder)
+            self._end(holder)
+            return
+        if not watch.warned and now >= watch.expires_at - self._warning:
+            watch.warned = True
+            self._warn(holder, self.left(watch.expires_at))
+        if self._watched.get(holder) is watch:
+            self._arm(holder, watch)

@@ -1,0 +1,149 @@
+"""Who may come in: every handshake is judged here, at once, whatever engine it came by.
+
+What may wait (authentication, the application's `connect`) comes after it. A refusal is an HTTP answer that says which
+rule was broken and what would be right, and it is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import monotonic
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from mycelia.errors import ConfigError
+from mycelia.protocol.codec import CODECS, Codec, subprotocols
+from mycelia.protocol.handshake import (
+    Accept,
+    BadHandshake,
+    Handshake,
+    HttpReply,
+    check_query,
+    check_subprotocols,
+    check_upgrade,
+    choose_subprotocol,
+    host_allowed,
+    origin_allowed,
+)
+from mycelia.websocket.address import Proxies, address_key
+from mycelia.websocket.client import ClientInfo
+from mycelia.websocket.connection import WebSocketConnection
+from mycelia.websocket.door import Door, affordable
+from mycelia.websocket.refusals import Limit
+
+if TYPE_CHECKING:
+    from mycelia.websocket.config import ServerConfig
+    from mycelia.websocket.runtime import Runtime
+
+__all__ = ["Gate"]
+
+logger = logging.getLogger("mycelia.websocket")
+
+_QUIET = 60.0  # seconds between two warnings about one address
+_FULL = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
+_CROWD = HttpReply(
+    429,
+    b"too many connections from this address; close one first (limits.connectionsPerAddress)\n",
+    (("Retry-After", "5"),),
+)
+
+
+class Gate:
+    """Decides handshakes for one subsystem, and counts who has come in."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        config = runtime.config
+        self._runtime = runtime
+        self._limits = config.limits
+        self._codecs: Mapping[str, Codec] = subprotocols()
+        self._proxies = Proxies(config.limits.trusted_proxies)
+        self._warned = -_QUIET
+        self.door = self._make_door()
+
+    def admit(self, server: ServerConfig, framed: bool, request: Handshake) -> Accept | HttpReply:
+        """Decides one handshake (architecture §5)."""
+        if self._proxies:
+            request = self._proxies.unveil(request)
+        refused = Limit.HANDSHAKE
+        try:
+            if server.allowed_hosts and not host_allowed(request, server.allowed_hosts):
+                refused = Limit.HOST
+                raise BadHandshake(421, "this Host is not served here; see websocket.allowedHosts")
+            if request.path != server.path:
+                page = server.http(request) if server.http is not None else None
+                if page is not None:
+                    return page
+                raise BadHandshake(404, f"not found; the WebSocket is at {server.path}")
+            check_upgrade(request)
+            if not origin_allowed(request, server.allowed_origins, server.require_origin):
+                refused = Limit.ORIGIN
+                raise BadHandshake(403, "this Origin is not allowed; see websocket.allowedOrigins")
+            check_query(request, self._limits.query_parameters)
+            check_subprotocols(request)
+            known = (*self._codecs, *server.subprotocols)
+            chosen = choose_subprotocol(request.subprotocols, known)
+        except BadHandshake as bad:
+            self._runtime.refusals.add(refused)
+            return bad.reply
+        return self._crowded(request) or self._accept(server, framed, request, chosen)
+
+    def claim(self, connection: WebSocketConnection) -> bool:
+        """Counts an accepted connection for its principal; False when that has enough. To be asked again whenever the
+        principal of a connection may have changed.
+        """
+        most = self._limits.connections_per_principal
+        if not most:
+            return True
+        principal = connection.options.principal
+        if self._runtime.connections.claim(connection, principal.id if principal is not None else "", most):
+            return True
+        self._runtime.refusals.add(Limit.CONNECTIONS_PER_PRINCIPAL)
+        return False
+
+    def _crowded(self, request: Handshake) -> HttpReply | None:
+        runtime = self._runtime
+        if runtime.draining or not runtime.accepting or runtime.pressure.shedding or runtime.connections.full:
+            runtime.refusals.add(Limit.CONNECTIONS)
+            return _FULL
+        host = request.remote[0] if request.remote else ""
+        most = self._limits.connections_per_address
+        if most and host and runtime.connections.by_address[address_key(host)] >= most:
+            runtime.refusals.add(Limit.CONNECTIONS_PER_ADDRESS)
+            self._warn(host, most)
+            return _CROWD
+        return None
+
+    def _accept(self, server: ServerConfig, framed: bool, request: Handshake, chosen: str | None) -> Accept:
+        runtime = self._runtime
+        dialect = runtime.dialect(self._codecs.get(chosen or "", CODECS["json"]), framed)
+        client = ClientInfo.of(request, server.type, chosen, runtime.config.connection.keep_headers)
+        connection = WebSocketConnection(self._new_id(request), runtime, dialect, client)
+        runtime.connections.add(connection)
+        runtime.lifecycle.expect(connection, request)
+        return Accept(connection, chosen)
+
+    def _new_id(self, request: Handshake) -> str:
+        made: object = self._runtime.config.connection.generate_connection_id(request)
+        connection_id = str(made) if isinstance(made, UUID) else made
+        if not isinstance(connection_id, str) or not 0 < len(connection_id) <= 128 or not connection_id.isprintable():
+            key = "connection.generate_connection_id"
+            raise ConfigError(key, f"expected a UUID or 1 to 128 printable characters, got {made!r}")
+        return connection_id
+
+    def _make_door(self) -> Door:
+        caps, limits = self._runtime.config.connection, self._limits
+        most = affordable(caps.max_half_open)
+        door = Door(most, min(most, caps.max_half_open_per_address), self._runtime.refusals)
+        door.limit_rates(limits.accept_rate, limits.accept_rate_per_address)
+        if self._proxies:
+            door.spare(self._proxies.trusts)
+        return door
+
+    def _warn(self, host: str, most: int) -> None:
+        """Behind a proxy that is not listed every client has one address; whoever runs it must be able to find out."""
+        now = monotonic()
+        if now - self._warned >= _QUIET:
+            self._warned = now
+            hint = "if that is a proxy of yours, list it in limits.trusted_proxies"
+            logger.warning("%s has %d connections, the most that one address may have; %s", host, most, hint)

@@ -1,0 +1,89 @@
+"""How much of everything clients may have (section `limits`): safe defaults for a server on the open internet.
+
+What is a protection is on; what only an application can know (how many messages a second are too many, how long an
+idle client may stay) is off. A rate is written as `Rate(100, 60.0)`, as a mapping in either spelling
+(`{"maxMessages": 100, "windowMs": 60000}`), or None for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mycelia.errors import ConfigError
+from mycelia.kernel.rate import Rate, RateLimiter
+from mycelia.websocket.address import Proxies
+from mycelia.websocket.settings import between, check_fields, mapping, seconds
+
+__all__ = ["LimitsConfig"]
+
+_ACCEPTS = Rate(1000, 1.0)
+_ACCEPTS_PER_ADDRESS = Rate(256, 1.0)
+_CONTROLS = Rate(200, 10.0)
+_REFUSALS = Rate(100, 60.0)
+_SPELLINGS = {"max_messages": "max_messages", "maxMessages": "max_messages", "window": "window", "windowMs": "window"}
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """Limits on connections by address and principal, on rates, sizes and times; 0 or None is none."""
+
+    connections_per_address: int = 256
+    connections_per_principal: int = 100
+    accept_rate: Rate | None = _ACCEPTS
+    accept_rate_per_address: Rate | None = _ACCEPTS_PER_ADDRESS
+    rate_per_connection: Rate | None = None
+    rate_per_principal: Rate | None = None
+    rate_per_address: Rate | None = None
+    control_rate: Rate | None = _CONTROLS
+    abuse: Rate | None = _REFUSALS
+    small_fragment_bytes: int = 64
+    outbound_bytes: int = 16 * 1024 * 1024
+    handler_timeout: float = seconds(0.0)
+    idle_timeout: float = seconds(0.0)
+    connection_lifetime: float = seconds(0.0)
+    query_parameters: int = 64
+    trusted_proxies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            if "Rate" in str(entry.type):
+                rate = _rate(f"limits.{entry.name}", getattr(self, entry.name))
+                object.__setattr__(self, entry.name, rate)
+        check_fields("limits", self)
+        for name in ("connections_per_address", "connections_per_principal", "query_parameters"):
+            between(f"limits.{name}", getattr(self, name), 0, 2**40)
+        if self.outbound_bytes:
+            between("limits.outbound_bytes", self.outbound_bytes, 1024, 2**40)
+        between("limits.small_fragment_bytes", self.small_fragment_bytes, 0, 2**20)
+        for name in ("handler_timeout", "idle_timeout", "connection_lifetime"):
+            between(f"limits.{name}", getattr(self, name), 0, 365 * 86400.0, " seconds")
+        try:
+            Proxies(self.trusted_proxies)
+        except ValueError as fault:
+            problem = f"expected addresses and networks such as '10.0.0.0/8': {fault}"
+            raise ConfigError("limits.trusted_proxies", problem) from None
+
+
+def _rate(key: str, given: Any) -> Rate | None:
+    if given is None or isinstance(given, Rate):
+        return given
+    if isinstance(given, RateLimiter):
+        return given.rate
+    values: dict[str, Any] = {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(key, f"expected a Rate, a mapping of maxMessages and windowMs, or None; got {given!r}")
+    for name, value in mapping(key, given).items():
+        target = _SPELLINGS.get(name)
+        if target is None:
+            raise ConfigError(f"{key}.{name}", f"unknown key; known: {', '.join(_SPELLINGS)}")
+        if target in values:
+            raise ConfigError(f"{key}.{name}", "given twice; give it once")
+        values[target] = value / 1000 if name == "windowMs" and isinstance(value, (int, float)) else value
+    if len(values) < 2:
+        raise ConfigError(key, "expected both maxMessages and windowMs (or max_messages and window)")
+    try:
+        return Rate(**values)
+    except ConfigError as fault:
+        raise ConfigError(f"{key}.{fault.key}", fault.problem) from None

@@ -1,0 +1,179 @@
+"""How fast clients may go: messages by connection, principal and address, and control frames.
+
+A message above a rate is answered RATE_LIMITED in its turn, with the milliseconds after which it may come again; who
+goes on after that again and again is disconnected (4429). Where nothing is limited nothing stands in the way: the
+connection hands its messages to the dispatch itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mycelia.errors import RateLimited
+from mycelia.kernel.rate import Rate, RateLimiter
+from mycelia.protocol.codes import Close
+from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response
+from mycelia.websocket.address import address_key
+from mycelia.websocket.engines.base import Control
+from mycelia.websocket.faults import failure, fault_of
+from mycelia.websocket.inbound import silent
+from mycelia.websocket.refusals import Limit
+
+if TYPE_CHECKING:
+    from mycelia.websocket.connection import WebSocketConnection
+    from mycelia.websocket.runtime import Runtime
+
+__all__ = ["OwnLimiter", "Refused", "Throttle"]
+
+Received = Callable[[bytes, bool], None]
+Rule = tuple[Callable[["WebSocketConnection"], str | None], RateLimiter, Limit]
+
+
+class Refused(Request, frozen=True):
+    """A request above a rate that waits for its turn to be answered so; it is run by nobody."""
+
+    wait: float = 0.0
+
+
+class OwnLimiter:
+    """The attribute `rate_limiter` of a connection: a limiter that an application gives to this one client."""
+
+    def __get__(self, connection: WebSocketConnection | None, owner: object = None) -> RateLimiter | None:
+        return None if connection is None else connection.own_limiter
+
+    def __set__(self, connection: WebSocketConnection, limiter: RateLimiter | None) -> None:
+        if limiter is not None and not isinstance(limiter, RateLimiter):
+            raise TypeError(f"expected a RateLimiter or None, got {type(limiter).__name__}")
+        connection.own_limiter = limiter
+        if connection.is_open:
+            connection.throttle.attend(connection)
+
+
+class Throttle:
+    """Applies the rates of one subsystem to its connections."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        limits = runtime.config.limits
+        self._runtime = runtime
+        self._rules = tuple(
+            (owner_of, RateLimiter(rate.max_messages, rate.window), limit)
+            for rate, owner_of, limit in (
+                (limits.rate_per_connection, _connection_of, Limit.RATE_PER_CONNECTION),
+                (limits.rate_per_principal, _principal_of, Limit.RATE_PER_PRINCIPAL),
+                (limits.rate_per_address, _address_of, Limit.RATE_PER_ADDRESS),
+            )
+            if rate is not None
+        )
+        self._controls = _limiter(limits.control_rate)
+        self._abuse = _limiter(limits.abuse)
+        self._small = limits.small_fragment_bytes
+
+    # -- messages ------------------------------------------------------------------------------------
+
+    def attend(self, connection: WebSocketConnection) -> None:
+        """From now on a message of the connection goes to the dispatch, or to its limits first, if it has any."""
+        inner = partial(self._runtime.dispatch.received, connection)
+        rules = self._rules
+        if connection.own_limiter is not None:
+            rules = (*rules, (_connection_of, connection.own_limiter, Limit.RATE_PER_CONNECTION))
+        connection.received = partial(self._received, connection, inner, rules) if rules else inner
+
+    def _received(
+        self, connection: WebSocketConnection, inner: Received, rules: tuple[Rule, ...], payload: bytes, binary: bool
+    ) -> None:
+        for at, (owner_of, limiter, limit) in enumerate(rules):
+            owner = owner_of(connection)
+            if owner is not None and (wait := limiter.take(owner)):
+                for other_of, other, _ in rules[:at]:
+                    other.give_back(other_of(connection))
+                self._runtime.refusals.add(limit)
+                self._refuse(connection, inner, payload, binary, wait)
+                return
+        inner(payload, binary)
+
+    def _refuse(
+        self, connection: WebSocketConnection, inner: Received, payload: bytes, binary: bool, wait: float
+    ) -> None:
+        """Answers in turn: after the replies to what came before. Events and `noReply` are counted only."""
+        envelope = self._decoded(connection, payload, binary)
+        if isinstance(envelope, Response) and connection.asking is not None:
+            unmatched = self._runtime.dispatch.unmatched_responses
+            inner(payload, binary)  # somebody may be waiting for it
+            if unmatched == self._runtime.dispatch.unmatched_responses:
+                return
+        if self.disobeyed(connection) or not isinstance(envelope, Request) or silent(envelope.metadata):
+            return
+        worker = connection.worker
+        if worker is not None and not worker.idle:
+            worker.put(Refused(None, None, envelope.correlation_id, envelope.metadata, wait), payload)
+            return
+        responder = self._runtime.dispatch.responder
+        trace_id = responder.next_trace_id()
+        fault = fault_of(RateLimited("a message", wait), None, connection.id, trace_id)
+        responder.send(connection, failure(fault, envelope.correlation_id, trace_id))
+
+    def _decoded(self, connection: WebSocketConnection, payload: bytes, binary: bool) -> Request | Response | Event:
+        """The envelope; of what is none, a request with the correlation id that could be read."""
+        if binary is not connection.dialect.binary:
+            return Request()
+        try:
+            return connection.dialect.decode(payload)
+        except ProtocolFault as fault:
+            return Request(None, None, fault.correlation_id)
+
+    # -- control frames ------------------------------------------------------------------------------
+
+    def passes(self, connection: WebSocketConnection, kind: Control, payload: bytes) -> bool:
+        """Counts a ping, a pong or a small fragment; False when it was one too many and closed the connection."""
+        controls = self._controls
+        if controls is None or (kind is Control.FRAGMENT and len(payload) >= self._small):
+            return True
+        if not controls.take(connection.id):
+            return True
+        self._runtime.refusals.add(Limit.CONTROL_RATE)
+        self._hang_up(connection, "too many control frames or small fragments")
+        return False
+
+    # -- abuse ---------------------------------------------------------------------------------------
+
+    def limited(self, connection: WebSocketConnection) -> None:
+        """The limit of a route has refused a request of this connection."""
+        self._runtime.refusals.add(Limit.RATE_PER_ROUTE)
+        self.disobeyed(connection)
+
+    def disobeyed(self, connection: WebSocketConnection) -> bool:
+        """Counts a refusal; True when it was one too many (4429)."""
+        if self._abuse is None or not self._abuse.take(connection.id):
+            return False
+        self._runtime.refusals.add(Limit.ABUSE)
+        self._hang_up(connection, "too many messages after refusals")
+        return True
+
+    def forget(self, connection: WebSocketConnection) -> None:
+        """The connection is gone."""
+        for limiter in (self._controls, self._abuse, *(rule[1] for rule in self._rules if rule[0] is _connection_of)):
+            if limiter is not None:
+                limiter.forget(connection.id)
+
+    def _hang_up(self, connection: WebSocketConnection, reason: str) -> None:
+        self._runtime.lifecycle.failed(connection, Close.ABUSE, reason)
+        connection.close(Close.ABUSE, reason)
+
+
+def _limiter(rate: Rate | None) -> RateLimiter | None:
+    return None if rate is None else RateLimiter(rate.max_messages, rate.window)
+
+
+def _connection_of(connection: WebSocketConnection) -> str | None:
+    return connection.id
+
+
+def _principal_of(connection: WebSocketConnection) -> str | None:
+    principal: Any = connection.options.principal
+    return (principal.id if principal is not None else "") or None
+
+
+def _address_of(connection: WebSocketConnection) -> str | None:
+    return address_key(connection.client.remote_address) or None

@@ -1,0 +1,134 @@
+"""What the gate decides. That it does so on every engine is shown by tests/integration/test_limits.py."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from mycelia.protocol.handshake import Accept, Handshake, Headers, HttpReply
+from mycelia.websocket.refusals import Limit
+from tests.unit.websocket.support import CLIENT_HEADERS, FakeTransport, Room, room
+
+LIMITS: Mapping[str, Any] = {"connections_per_address": 2, "connections_per_principal": 2}
+
+
+def knock(stage: Room, host: str | None = "192.0.2.1", *headers: tuple[str, str], target: str = "/ws") -> int:
+    """The status of the answer; an accepted connection is opened."""
+    remote = (host, 5) if host is not None else None
+    request = Handshake("GET", target, Headers([*CLIENT_HEADERS, *headers]), remote)
+    answer = stage.runtime.gate.admit(stage.config.websocket[0], True, request)
+    if isinstance(answer, HttpReply):
+        return answer.status
+    assert isinstance(answer, Accept)
+    peer: Any = answer.peer
+    peer.opened(FakeTransport())
+    return 101
+
+
+async def test_an_address_has_so_many_and_gets_them_back() -> None:
+    async with room(limits=LIMITS) as stage:
+        assert [knock(stage) for _ in range(3)] == [101, 101, 429]
+        assert knock(stage, "192.0.2.2") == 101
+        assert [knock(stage, "2001:db8::1"), knock(stage, "2001:db8::2"), knock(stage, "2001:db8::3")] == [
+            101,
+            101,
+            429,
+        ]
+        assert [knock(stage, None) for _ in range(4)] == [101] * 4, "a socket without addresses has none to count by"
+        assert stage.runtime.refusals[Limit.CONNECTIONS_PER_ADDRESS] == 2
+        first = next(each for each in stage.runtime.connections.living() if each.client.remote_address == "192.0.2.1")
+        first.closed(1006, "")
+        first.closed(1006, "")
+        assert [knock(stage), knock(stage)] == [101, 429]
+        for connection in stage.runtime.connections.living():
+            connection.closed(1006, "")
+        assert len(stage.runtime.connections.by_address) == 0
+
+
+async def test_who_runs_it_behind_a_proxy_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with room(limits=LIMITS) as stage:
+        with caplog.at_level(logging.WARNING, "mycelia.websocket"):
+            assert [knock(stage) for _ in range(5)] == [101, 101, 429, 429, 429]
+        assert [each.getMessage().endswith("limits.trusted_proxies") for each in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("limits", [{"connections_per_address": 0}, {"trusted_proxies": ["192.0.2.1"]}])
+async def test_without_a_limit_and_behind_a_known_proxy_there_are_more(limits: Mapping[str, Any]) -> None:
+    async with room(limits={"connections_per_address": 1, **limits}) as stage:
+        for number in range(5):
+            assert knock(stage, "192.0.2.1", ("X-Forwarded-For", f"198.51.100.{number}")) == 101
+
+
+@pytest.mark.parametrize("why", ["drains", "stops", "is full"])
+async def test_nobody_comes_in_when_it(why: str) -> None:
+    async with room(connection={"max_connections": 1}) as stage:
+        if why == "drains":
+            stage.runtime.accepting = False
+        elif why == "stops":
+            stage.runtime.draining = True
+        else:
+            assert knock(stage) == 101
+        assert knock(stage) == 503 and stage.runtime.refusals[Limit.CONNECTIONS] == 1
+
+
+async def test_a_principal_has_so_many_and_may_change() -> None:
+    async with room(limits=LIMITS) as stage:
+        opened = [stage.open()[0] for _ in range(2)]
+        gate, tally = stage.runtime.gate, stage.runtime.connections.by_principal
+        stage.runtime.connections.by_address.remove("192.0.2.1")  # of addresses another test speaks
+        opened.append(stage.open()[0])
+        for connection in opened[:2]:
+            connection.metadata["userId"] = "ada"
+            assert gate.claim(connection) and gate.claim(connection)
+        opened[2].metadata["userId"] = "ada"
+        assert not gate.claim(opened[2]) and tally["ada"] == 2
+        opened[1].metadata["userId"] = "bob"
+        assert gate.claim(opened[1]) and gate.claim(opened[2])
+        assert (tally["ada"], tally["bob"]) == (2, 1)
+        opened[0].metadata.clear()
+        assert gate.claim(opened[0]) and tally["ada"] == 1
+        stage.runtime.connections.by_address.add("192.0.2.1")
+        for connection in opened:
+            connection.closed(1006, "")
+        assert len(tally) == 0
+        assert gate.claim(opened[2]) and len(tally) == 0, "who has gone is not counted again"
+
+
+@pytest.mark.parametrize(
+    ("rule", "host", "status"),
+    [
+        ("h", "h", 101),
+        ("h", "H:9000", 101),
+        ("h:9000", "h:9000", 101),
+        ("h:9000", "h", 421),
+        ("h:9000", "h:9001", 421),
+        ("*.h", "a.h", 101),
+        ("*.h", "a.b.h:1", 101),
+        ("*.h", "h", 421),
+        ("*.h", "evilh", 421),
+        ("[::1]", "[::1]:8080", 101),
+        ("h", "h@evil", 421),
+        ("h", "h:x", 421),
+    ],
+)
+async def test_the_host_that_a_client_believes_to_talk_to(rule: str, host: str, status: int) -> None:
+    async with room() as stage:
+        server = type(stage.config.websocket[0])(type="memory", allowed_hosts=(rule,))
+        lines = [(name, host if name == "Host" else value) for name, value in CLIENT_HEADERS]
+        answer = stage.runtime.gate.admit(server, True, Handshake("GET", "/ws", Headers(lines), ("192.0.2.1", 5)))
+        assert (101 if isinstance(answer, Accept) else answer.status) == status
+        if isinstance(answer, Accept):
+            peer: Any = answer.peer
+            peer.opened(FakeTransport())
+
+
+async def test_pages_are_for_known_hosts_only() -> None:
+    async with room() as stage:
+        server = type(stage.config.websocket[0])(
+            type="memory", allowed_hosts=("other",), http=lambda request: HttpReply(200, b"page")
+        )
+        answer = stage.runtime.gate.admit(server, True, Handshake("GET", "/", Headers(CLIENT_HEADERS), None))
+        assert isinstance(answer, HttpReply) and answer.status == 421
