@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketConnection"]
 
-_NO_HELD: tuple[tuple[bytes, bool], ...] = ()
 _OPEN = Phase.OPEN  # reading a member of an Enum class costs as much as a call
 
 
@@ -53,13 +52,11 @@ class WebSocketConnection:
     )  # fmt: skip
 
     def __init__(self, connection_id: str, runtime: Runtime, dialect: Dialect, client: ClientInfo) -> None:
-        self.id = connection_id
-        self.client = client
+        self.id, self.client = connection_id, client
         self.phase = Phase.NEW
-        self.accepted = False
+        self.accepted = self.paused = self._full = False
         self.rtt: float | None = None
         self.wheel_slot = -1
-        self.paused = False
         self.dropped = 0  # packets that it should have had and did not get
         self.beat_at = 0.0  # when the heartbeat last pinged; the heartbeat's own
         self._runtime = runtime
@@ -70,7 +67,6 @@ class WebSocketConnection:
         self.received: Callable[[bytes, bool], None] = self._hold
         self.own_limiter: RateLimiter | None = None
         self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
-        self._full = False
         self._metadata: dict[str, Any] | None = None
         self.options: Options = ClientOptions(self)
         self.worker: Worker | None = None
@@ -222,9 +218,13 @@ class WebSocketConnection:
         self._drain()
         self.throttle.attend(self)
         early, self._early = self._early, None
-        for payload, binary in early or _NO_HELD:
+        for payload, binary in early or ():
             self.received(payload, binary)
         self.resume()
+
+    def take_held(self) -> tuple[bytes, bool] | None:
+        """The first message that is held back while it is pending; it is then held no longer."""
+        return self._early.pop(0) if self._early else None
 
     def push(self, packet: bytes, policy: Overflow = Overflow.NEVER, key: str | None = None) -> Verdict | None:
         """Writes a packet now, or queues it; None when it was written."""

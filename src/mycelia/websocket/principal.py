@@ -26,7 +26,10 @@ class ConnectionPrincipal:
 
     @property
     def id(self) -> str:
-        return str(self._metadata.get("userId", self._metadata.get("user_id", "")))
+        """Empty for nobody, also where the application wrote None: a token that was not given is no name."""
+        given = self._metadata.get("userId")
+        given = self._metadata.get("user_id") if given is None else given
+        return "" if given is None else str(given)
 
     @property
     def permissions(self) -> Collection[str]:
@@ -62,7 +65,7 @@ class ClientOptions(Options):
         if not connection.accepted or not connection.has_metadata:
             return None
         metadata = connection.metadata
-        return ConnectionPrincipal(metadata) if any(name in metadata for name in _NAMES) else None
+        return ConnectionPrincipal(metadata) if any(metadata.get(name) is not None for name in _NAMES) else None
 
     def limited(self) -> None:
         connection = self.connection

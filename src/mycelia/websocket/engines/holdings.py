@@ -39,7 +39,9 @@ class Holdings:
             self._holders.add(holder)
         else:
             self._holders.discard(holder)
-        if change > 0:
-            while self.total_bytes > self.limit_bytes:
-                largest = max(self._holders, key=lambda each: each.held_bytes)
+        if change > 0 and self.total_bytes > self.limit_bytes:
+            # Each is asked once: one that hangs up already may have nothing to let go of.
+            for largest in sorted(self._holders, key=lambda each: each.held_bytes, reverse=True):
+                if self.total_bytes <= self.limit_bytes:
+                    break
                 largest.fail(Close.SERVICE_RESTART, "too much of unfinished messages is held; come back later")

@@ -15,6 +15,7 @@ from websockets.frames import Frame
 from websockets.protocol import OPEN, Side
 from websockets.protocol import Protocol as LibraryProtocol
 
+from mycelia.protocol.frames import CONTROL_LIMIT_BYTES
 from mycelia.websocket.engines.base import SilentLogger
 from mycelia.websocket.engines.listener import StreamEngine
 from mycelia.websocket.engines.reader import Reader
@@ -33,7 +34,10 @@ class _LibraryReader:
 
     def __init__(self, owner: StreamConnection, max_bytes: int, scratch: bytearray) -> None:
         self._owner, self._scratch = owner, scratch
-        self.protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=max_bytes, logger=_SILENCE)
+        # The library counts a control frame inside a fragmented message towards the size of that message; the
+        # assembler, which does not, has the last word on sizes.
+        most = max_bytes + CONTROL_LIMIT_BYTES
+        self.protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=most, logger=_SILENCE)
 
     @property
     def held_bytes(self) -> int:

@@ -1,0 +1,1 @@
+"""Fuzz targets, and how they are run; see README.md."""

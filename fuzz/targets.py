@@ -1,0 +1,346 @@
+"""What each fuzzer holds the code to: functions from bytes that return, or raise AssertionError.
+
+Any exception that is not a verdict of the code under test is a finding too. Nothing here knows Atheris.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from websockets.frames import Frame as TheirFrame
+from websockets.frames import Opcode as TheirOpcode
+from websockets.protocol import SERVER, Protocol
+
+from mycelia.errors import InvalidPath, RouteError
+from mycelia.kernel.path import Pattern, bind, fill
+from mycelia.protocol.assembler import Assembler, check_close
+from mycelia.protocol.codec import CODECS
+from mycelia.protocol.credentials import credentials, public_view
+from mycelia.protocol.envelope import ProtocolFault
+from mycelia.protocol.frames import Frame, FrameFault, FrameParser, Opcode, mask_frame
+from mycelia.protocol.handshake import check_upgrade, origin_allowed
+from mycelia.protocol.request import BadHandshake, Handshake, read_request
+from mycelia.protocol.value import MAX_DEPTH, check_value
+
+__all__ = ["TARGETS"]
+
+_MAX_BYTES = 4096
+_REMOTE = ("192.0.2.1", 5)
+
+
+# -- frames ------------------------------------------------------------------------------------------------
+
+
+def frames(data: bytes) -> None:
+    """The first byte says where to cut the rest."""
+    if not data:
+        return
+    cut, stream = data[0], data[1:]
+    whole, pieces = _parse([stream]), _parse([stream[:cut], stream[cut:]])
+    assert whole == pieces, f"cut at {cut}: {pieces}, in one piece: {whole}"
+    assert _parse([stream[at : at + 1] for at in range(len(stream))]) == whole
+    for one in whole[0]:
+        again = FrameParser(masked=one.masked).feed(_written(one))
+        assert again == [one]
+
+
+def _parse(pieces: list[bytes]) -> tuple[list[Frame], int]:
+    parser, found = FrameParser(masked=True, max_bytes=_MAX_BYTES), []
+    for piece in pieces:
+        try:
+            for at in range(len(piece)):
+                found += parser.feed(piece[at : at + 1])
+        except FrameFault as fault:
+            return found, fault.close_code
+    return found, 0
+
+
+def _written(one: Frame) -> bytes:
+    return mask_frame(one.opcode, one.payload, b"\x01\x02\x03\x04", one.fin, one.rsv)
+
+
+# -- assembler ---------------------------------------------------------------------------------------------
+
+
+def assembler(data: bytes) -> None:
+    """The same bytes through our parser and assembler, and through the reader of `websockets`.
+
+    Three differences are known. Theirs refuses a Close inside a fragmented message, which RFC 6455 §5.4 allows, and
+    takes lengths that are not in their shortest form, which §5.2 forbids. And it judges a header before the payload has
+    come, ours the whole frame: where a frame is wrong twice, or not finished, the verdicts may name different faults.
+    """
+    ours, code, pending = _assembled(data)
+    theirs, their_code = _their_messages(data)
+    if code == _LONG_FORM:
+        assert theirs[: len(ours)] == ours
+        return
+    if code and not their_code:  # a fault that they see when the frame is all there
+        theirs, their_code = _their_messages(data + bytes(_MAX_BYTES + 16))
+    assert theirs == ours, f"ours: {ours}, of websockets: {theirs}"
+    twice = {code, their_code} in ({1002, 1009}, {1002, 1007} if _has_close(data) else {0})
+    same = code == their_code or twice or (pending and code == 0)
+    assert same, f"ours: {code}, of websockets: {their_code}"
+
+
+_LONG_FORM = -1
+
+
+def _has_close(data: bytes) -> bool:
+    return any(one.opcode == Opcode.CLOSE for one in _parse([data])[0])
+
+
+def _assembled(data: bytes) -> tuple[list[tuple[bytes, bool]], int, bool]:
+    """Messages, the code of the fault (0 for none), and whether a frame or a message is unfinished."""
+    parser, reader = FrameParser(masked=True, max_bytes=_MAX_BYTES), Assembler(_MAX_BYTES)
+    found: list[tuple[bytes, bool]] = []
+    try:
+        for at in range(len(data)):
+            for one in parser.feed(data[at : at + 1]):
+                message = reader.feed(one.opcode, one.fin, one.rsv, one.payload)
+                if message is not None:
+                    found.append(message)
+                if one.opcode == Opcode.CLOSE:
+                    check_close(one.payload)
+                    return found, 0, reader.open
+    except FrameFault as fault:
+        long_form = "shortest" in fault.reason or "longer than 125" in fault.reason  # which a control frame's is always
+        return found, _LONG_FORM if long_form else fault.close_code, False
+    return found, 0, parser.pending > 0
+
+
+def _their_messages(data: bytes) -> tuple[list[tuple[bytes, bool]], int]:
+    reader = Protocol(SERVER, max_size=_MAX_BYTES)
+    found: list[tuple[bytes, bool]] = []
+    parts: list[bytes] = []
+    binary = False
+    for at in range(len(data)):
+        reader.receive_data(data[at : at + 1])
+        for event in reader.events_received():
+            assert isinstance(event, TheirFrame)
+            if event.opcode in (TheirOpcode.TEXT, TheirOpcode.BINARY):
+                binary, parts = event.opcode is TheirOpcode.BINARY, []
+            elif event.opcode is not TheirOpcode.CONT:
+                continue
+            parts.append(bytes(event.data))
+            fault = _text_fault(b"".join(parts), event.fin) if not binary else None
+            if fault is not None:
+                return found, fault  # their protocol leaves text to whoever reads messages
+            if event.fin:
+                found.append((b"".join(parts), binary))
+        if reader.parser_exc is not None:
+            return found, reader.close_sent.code if reader.close_sent is not None else 1002
+        if reader.close_rcvd is not None:
+            return found, 0
+    return found, 0
+
+
+def _text_fault(text: bytes, final: bool) -> int | None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return 1007 if final or error.reason != "unexpected end of data" else None
+    return None
+
+
+# -- handshakes --------------------------------------------------------------------------------------------
+
+
+def handshake(data: bytes) -> None:
+    """Never anything but a request, a refusal, or a wish for more."""
+    whole = _judged(data)
+    if whole is None or isinstance(whole, int):
+        if whole is None:
+            for at in range(0, len(data), 16):
+                assert not isinstance(_judged(data[:at]), Handshake)
+        return
+    assert whole.path.startswith("/") and "?" not in whole.path
+    for name, value in whole.headers.items():
+        assert "\r" not in name + value and "\n" not in name + value and "\0" not in value
+    for verdict in (check_upgrade, origin_allowed):
+        try:
+            verdict(whole)
+        except BadHandshake as bad:
+            assert 400 <= bad.reply.status < 600
+
+
+def _judged(data: bytes) -> Handshake | int | None:
+    try:
+        found = read_request(data, _REMOTE, False)
+    except BadHandshake as bad:
+        assert 400 <= bad.reply.status < 600
+        bad.reply.encode()
+        return bad.reply.status
+    if found is None:
+        return None
+    request, used = found
+    assert data[:used].endswith(b"\n")
+    return request
+
+
+_MARK = "s3cr3t"
+
+
+def secrets(data: bytes) -> None:
+    """Any head with a token in it shows the token in one place only."""
+    text = data.decode("latin-1").replace("\x00", _MARK)
+    target, _, lines = text.partition("\n")
+    head = f"GET /{target} HTTP/1.1\r\nHost: h\r\n" + "".join(f"{line}\r\n" for line in lines.split("\n")) + "\r\n"
+    request = _judged(head.encode("latin-1", "replace"))
+    if not isinstance(request, Handshake):
+        return
+    given = credentials(request)
+    shown = public_view(request)
+    assert shown["token"] == given.token
+    assert (given.token is None) is (given.source is None)
+    if given.token is not None and given.token == _MARK:
+        everything = repr({key: value for key, value in shown.items() if key != "token"})
+        if given.source == "authorization":
+            everything = repr([shown["headers"]]) if request.target.find(_MARK) < 0 and _elsewhere(request) else ""
+        assert _MARK not in everything or _elsewhere(request), f"{head!r} shows {everything}"
+    assert _MARK not in repr(given)
+
+
+def _elsewhere(request: Handshake) -> bool:
+    """Whether the mark is also where no credential belongs: there it is the client's own word."""
+    in_path = _MARK in request.path
+    in_query = any(_MARK in name or (_MARK in value and name != "token") for name, value in request.query.items())
+    ours = {"authorization", "cookie", "proxy-authorization", "sec-websocket-protocol"}
+    in_headers = any(
+        _MARK in name or (_MARK in value and name.lower() not in ours) for name, value in request.headers.items()
+    )
+    repeated = request.target.count(_MARK) > 1 or len(request.headers.lines("sec-websocket-protocol")) > 0
+    return in_path or in_query or in_headers or repeated
+
+
+# -- codecs ------------------------------------------------------------------------------------------------
+
+
+def json_values(data: bytes) -> None:
+    """Decoding agrees with the standard library wherever both know the value."""
+    codec = CODECS["json"]
+    try:
+        value = codec.decode_value(data)
+    except ProtocolFault:
+        theirs = _their_json(data)
+        assert theirs is _UNKNOWN or not _in_model(theirs), f"refused {data!r}, which is {theirs!r}"
+    else:
+        _check_model(value)
+        theirs = _their_json(data)
+        assert theirs is not _UNKNOWN, f"accepted {data!r} as {value!r}"
+        assert _same(theirs, value), f"{data!r}: expected {theirs!r}, got {value!r}"
+        assert _same(codec.decode_value(codec.encode_value(value)), value)
+    _envelope("json", data)
+
+
+def msgpack_values(data: bytes) -> None:
+    """What is decoded is of the data model, and comes back from its own bytes."""
+    codec = CODECS["msgpack"]
+    try:
+        value = codec.decode_value(data)
+    except ProtocolFault:
+        pass
+    else:
+        _check_model(value)
+        assert _same(codec.decode_value(codec.encode_value(value)), value)
+    _envelope("msgpack", data)
+
+
+def _envelope(name: str, data: bytes) -> None:
+    codec = CODECS[name]
+    try:
+        envelope = codec.decode(data)
+    except ProtocolFault:
+        return
+    assert codec.decode(codec.encode(envelope)) == envelope
+
+
+_UNKNOWN = object()
+
+
+def _their_json(data: bytes) -> Any:
+    """The value of a strict JSON text without duplicate keys; `_UNKNOWN` for everything else."""
+    if data[:3] == b"\xef\xbb\xbf":
+        return _UNKNOWN
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return _UNKNOWN
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)
+
+
+def _in_model(value: Any, room: int = MAX_DEPTH) -> bool:
+    match value:
+        case bool() | None:
+            return True
+        case int():
+            return -(2**63) <= value < 2**63
+        case float():
+            return math.isfinite(value)
+        case str():
+            return value.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+        case list():
+            return room > 0 and all(_in_model(each, room - 1) for each in value)
+        case dict():
+            return room > 0 and all(_in_model(key) and _in_model(each, room - 1) for key, each in value.items())
+    return False
+
+
+def _check_model(value: Any) -> None:
+    check_value(value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, with 1, 1.0 and True told apart but an integral float and its integer taken as one number."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return type(one) is type(other) and bool(one == other)
+
+
+# -- paths -------------------------------------------------------------------------------------------------
+
+
+def paths(data: bytes) -> None:
+    """A path, a newline, and the text that fills its parameters."""
+    path, _, text = data.decode("utf-8", "replace").partition("\n")
+    body = dict.fromkeys(("id", "a", "b", "name"), text)
+    try:
+        pattern = Pattern.parse(path)
+    except RouteError:
+        pattern = None
+    try:
+        filled, values = fill(path, body)
+    except InvalidPath:
+        return
+    if "{" not in path and "}" not in path:
+        assert filled == path and values == {}
+        return
+    assert filled.count("/") == path.count("/"), "a value climbed out of its segment"
+    assert all(value == text for value in values.values())
+    if pattern is None or pattern.rest or not pattern.names:
+        return
+    places = [at for at, segment in enumerate(pattern.segments) if segment is None]
+    segments = filled.partition("://")[2].split("/")
+    assert bind(pattern, filled, [segments[at] for at in places]) == values
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "frames": frames,
+    "assembler": assembler,
+    "handshake": handshake,
+    "credentials": secrets,
+    "json": json_values,
+    "msgpack": msgpack_values,
+    "paths": paths,
+}

@@ -1,0 +1,69 @@
+"""What the kernel says of a process, and the arithmetic of what was measured."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+__all__ = ["Flatness", "Sample", "flatness", "percentile", "sample"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A process at one moment: seconds since the beginning, KiB, counts, and the CPU seconds that it has used."""
+
+    at: float
+    rss_kib: float
+    descriptors: float
+    tasks: float
+    connections: float
+    cpu: float
+
+
+def sample(pid: int, at: float, state: dict[str, int]) -> Sample:
+    """Reads /proc; `state` is what the server says of itself."""
+    process = Path(f"/proc/{pid}")
+    status = (process / "status").read_text()
+    rss = next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]
+    times = (process / "stat").read_text().rpartition(")")[2].split()
+    cpu = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+    descriptors = len(os.listdir(process / "fd"))
+    return Sample(at, float(rss), descriptors, state.get("tasks", 0), state.get("connections", 0), cpu)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of them do not exceed; NaN of nothing."""
+    if not values:
+        return math.nan
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Flatness:
+    """One figure over a run: the medians of its second and its last quarter, and what the last may be."""
+
+    name: str
+    early: float
+    late: float
+    allowed: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether it did not grow beyond what is noise."""
+        return self.late <= self.allowed
+
+
+def flatness(samples: Sequence[Sample]) -> list[Flatness]:
+    """Memory may grow by 3 % and 2 MiB, tasks and descriptors by 10 % and 10: the load goes up and down."""
+    found = []
+    for name, share, extra in (("rss_kib", 1.03, 2048.0), ("tasks", 1.1, 10.0), ("descriptors", 1.1, 10.0)):
+        values = [float(getattr(each, name)) for each in samples]
+        quarter = max(1, len(values) // 4)
+        early, late = median(values[quarter : 2 * quarter] or values), median(values[-quarter:])
+        found.append(Flatness(name, early, late, early * share + extra))
+    return found
