@@ -18,7 +18,7 @@ from mycelia.auth import FirstOf, Identity, SessionAuthenticator, TokenAuthentic
 from mycelia.auth.jwks import Jwks
 from mycelia.auth.jwt import JwtAuthenticator
 from mycelia.errors import HandlerError, Unavailable
-from mycelia.testing import MockWebSocketClient, create_mock_websocket_client
+from mycelia.testing import ConnectionEnded, MockWebSocketClient, create_mock_websocket_client
 from mycelia.websocket import Decision, WebSocketSubsystem
 from tests.unit.auth.keyring import Issuer, forged, jwk, pem, private, serve
 from tests.unit.auth.keyring import token as make_token
@@ -82,6 +82,11 @@ class Stage:
         async with create_mock_websocket_client(system) as client:
             await client.connect(self.url + query, **settings)
             yield client
+
+    @property
+    def limits(self) -> dict[str, int]:
+        counters: dict[str, int] = self.system.statistics()["websocket"]["websocket"]["limits"]
+        return counters
 
     async def refused(self, query: str = "", **settings: Any) -> int:
         """The close code of a client that is not let in."""
@@ -237,6 +242,57 @@ async def test_optional(engine: str) -> None:
             assert (await client.request("websocket://authenticate", {"token": NEWER}))["subject"] == "ada"
             assert await client.request("app://known") == "known"
             assert await client.request("app://write") == "written"
+
+
+@every_engine
+async def test_who_signs_in_later_counts_for_its_principal(engine: str) -> None:
+    authentication = {"authenticator": tokens(), "mode": "optional"}
+    async with (
+        serving(engine, authentication, limits={"connections_per_principal": 1}) as stage,
+        stage.client() as first,
+        stage.client() as second,
+    ):
+        await first.request("websocket://authenticate", {"token": TOKEN})
+        with pytest.raises(ConnectionEnded, match="4429"):
+            await second.request("websocket://authenticate", {"token": TOKEN})
+        await first.request("websocket://authenticate", {"token": NEWER})  # the same one, and no second
+        [connection] = stage.sockets.websocket.get_all_connections()
+        connection.close()
+        await first.wait_closed()
+        async with stage.client(token=TOKEN):
+            assert stage.limits["connectionsPerPrincipal"] == 1
+
+
+@every_engine
+@pytest.mark.parametrize("known", [False, True])
+async def test_cookies_of_something_else_are_no_credential(engine: str, known: bool) -> None:
+    either = FirstOf(sessions(), tokens())
+    async with serving(engine, {"authenticator": either}) as stage:
+        cookie = f"theme=dark; sid={COOKIE}" if known else "theme=dark"
+        headers = {"Origin": same_origin(stage), "Cookie": cookie}
+        async with stage.client(headers=headers) as client:
+            path, body = ("app://who", None) if known else ("websocket://authenticate", {"token": TOKEN})
+            answer = await client.request(path, body)  # of who is known already the first message is any other
+            assert answer.get("subject", answer.get("id")) == "ada"
+
+
+@every_engine
+async def test_what_has_run_out_lets_nobody_in(engine: str) -> None:
+    over = TokenAuthenticator(lambda token: Identity("ada", expires_at=time() - 1))
+    async with serving(engine, {"authenticator": over}) as stage:
+        assert await stage.refused(token=TOKEN) == 4401
+        assert stage.limits["authentication"] == 1
+
+
+@every_engine
+async def test_no_token_is_no_name(engine: str) -> None:
+    def setup(stage: Stage) -> None:
+        @stage.sockets.route("websocket://connect")
+        async def connect(message: Any, params: Any, options: Any) -> None:
+            options.connection.metadata["userId"] = message.body["token"]
+
+    async with serving(engine, {}, setup) as stage, stage.client() as client:
+        assert (await client.send({"path": "app://known"}))["error"]["code"] == "UNAUTHORIZED"
 
 
 @every_engine

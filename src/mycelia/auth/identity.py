@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
-__all__ = ["Identity", "as_identity"]
+__all__ = ["Identity", "as_identity", "is_subject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Identity:
     expires_at: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.subject, str) or not self.subject:
-            raise ValueError("expected a subject that is a text and not empty")
+        if not is_subject(self.subject):
+            raise ValueError("expected a subject that is a text, not empty and without half a surrogate pair")
         if isinstance(self.permissions, (str, Mapping)) or not isinstance(self.permissions, Iterable):
             raise ValueError(f"expected permissions as a set of texts, got {type(self.permissions).__name__}")
         held = frozenset(self.permissions)
@@ -44,6 +44,13 @@ class Identity:
     def id(self) -> str:
         """The subject, as principals call it."""
         return self.subject
+
+
+def is_subject(given: object) -> TypeGuard[str]:
+    """Whether somebody may be called so: a text that is not empty and can be sent (JSON can spell half a surrogate
+    pair, UTF-8 cannot).
+    """
+    return isinstance(given, str) and given != "" and not any("\ud800" <= each <= "\udfff" for each in given)
 
 
 def as_identity(given: object, callback: str) -> Identity:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from time import time
 from typing import Any
 
 from mycelia.auth.authenticator import TOKEN_BYTES, Credential
-from mycelia.auth.identity import Identity
+from mycelia.auth.identity import Identity, is_subject
 from mycelia.auth.jwks import Jwks
 from mycelia.auth.keys import ASYMMETRIC, SYMMETRIC, VerifyingKey, key_of
 from mycelia.errors import ConfigError, Unauthorized
@@ -131,7 +130,7 @@ class JwtAuthenticator:
         if max(times.get("nbf", now), times.get("iat", now)) - rules.leeway > now:
             raise Unauthorized("the token is not good yet")
         subject = claims[rules.subject_claim]
-        if not isinstance(subject, str) or not subject:
+        if not is_subject(subject):
             raise Unauthorized(f"expected the claim {rules.subject_claim!r} as a text")
         expires_at = times["exp"] + rules.leeway if "exp" in times else None
         return Identity(subject, _permissions(claims, rules.permissions_claim), claims, expires_at)
@@ -147,7 +146,7 @@ def _checked(algorithms: Sequence[str]) -> tuple[str, ...]:
 
 
 def _time(name: str, value: object) -> float:
-    # The bound first: `isfinite` cannot look at an integer of 400 digits.
+    # A NaN is not at most anything; `isfinite` cannot look at an integer of 400 digits.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 2**53:
         raise Unauthorized(f"expected the claim {name!r} in seconds since the epoch")
     return float(value)

@@ -164,7 +164,9 @@ def _principal_of(options: Options) -> str | None:
 
 
 def _address_of(options: Options) -> str | None:
-    return getattr(getattr(options.connection, "client", None), "remote_address", None)
+    # The network, where the client has one: who owns a /64 of IPv6 has more addresses than any table could limit.
+    client = getattr(options.connection, "client", None)
+    return getattr(client, "network", None) or getattr(client, "remote_address", None)
 
 
 # None stands for a caller that is no client: the program itself is limited by `route` only.

@@ -32,6 +32,8 @@ __all__ = ["JsonCodec"]
 
 _DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
 _NOT_OPENING: Final = bytes(byte for byte in range(256) if chr(byte) not in "{[")
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+_NOT_MARK: Final = bytes(byte for byte in range(256) if chr(byte) not in '{}[]"')
 _LONG: Final = b"0" * len(str(2**63))
 _SHALLOW: Final = 2 * MAX_DEPTH + 1
 """A message nested more than 64 deep has 65 opening and 65 closing brackets at least."""
@@ -63,7 +65,7 @@ class JsonCodec:
                 return from_mapping(self.decode_value(payload))
             if (
                 request.path is not None
-                and (len(payload) <= _SHALLOW or len(payload.translate(None, _NOT_OPENING)) <= MAX_DEPTH)
+                and (len(payload) <= _SHALLOW or not _may_be_deep(payload))
                 and payload.translate(_DIGITS).find(_LONG) < 0
             ):
                 return request
@@ -134,9 +136,27 @@ class JsonCodec:
 
 def _may_misfit(payload: bytes) -> bool:
     """Whether decoded JSON may lie outside the data model; False is certain."""
-    return (len(payload) > _SHALLOW and len(payload.translate(None, _NOT_OPENING)) > MAX_DEPTH) or payload.translate(
-        _DIGITS
-    ).find(_LONG) >= 0
+    return (len(payload) > _SHALLOW and _may_be_deep(payload)) or payload.translate(_DIGITS).find(_LONG) >= 0
+
+
+def _may_be_deep(payload: bytes) -> bool:
+    """Whether decoded JSON may be nested more than 64 deep; False is certain.
+
+    Few opening brackets cannot be. Of many, the innermost pairs are taken out again and again: 64 times leave nothing.
+    For that no bracket may stand in a string; if one does, its quotes stay when all pairs of quotes are taken out.
+    """
+    if len(payload.translate(None, _NOT_OPENING)) <= MAX_DEPTH:
+        return False
+    if b"\\" in payload:
+        payload = payload.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = payload.translate(_ONE_KIND, _NOT_MARK).replace(b'""', b"")
+    if b'"' in marks:
+        return True
+    for _ in range(MAX_DEPTH):
+        marks = marks.replace(b"[]", b"")
+        if not marks:
+            return False
+    return True
 
 
 def _correlation(value: object) -> object:

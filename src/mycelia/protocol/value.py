@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import chain
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 from msgspec import to_builtins
 
@@ -28,6 +29,13 @@ MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 
 _PLAIN = frozenset({str, bool, type(None), bytes, datetime})
+_INTEGERS, _FLOATS, _MAPPINGS = frozenset({int}), frozenset({float}), frozenset({dict})
+_ARRAYS = frozenset({list, tuple})
+_CONTAINERS = _ARRAYS | _MAPPINGS
+_INNER = _CONTAINERS | {int, float}
+_KEYS = frozenset({str})
+_WIDE: Final = 64
+_MOST: Final = 1_000_000  # entries of one depth; a value that holds itself many times over could have any number
 _NAMES: tuple[tuple[type, str], ...] = (
     (bool, "boolean"),
     (int, "integer"),
@@ -73,6 +81,8 @@ def fits(value: object, room: int = MAX_DEPTH) -> bool:
     if kind is dict:
         if not room:
             return False
+        if len(value) > _WIDE:  # type: ignore[arg-type]  # mypy does not narrow by `type(x) is`
+            return _fits_by_level(value, room)
         for key, item in value.items():  # type: ignore[attr-defined]  # mypy does not narrow by `type(x) is`
             if type(key) is not str:
                 return False
@@ -91,6 +101,8 @@ def fits(value: object, room: int = MAX_DEPTH) -> bool:
     if kind is list or kind is tuple:
         if not room:
             return False
+        if len(value) > _WIDE:  # type: ignore[arg-type]  # as above
+            return _fits_by_level(value, room)
         for item in value:  # type: ignore[attr-defined]  # as above
             kind = type(item)
             if kind in _PLAIN:
@@ -107,6 +119,37 @@ def fits(value: object, room: int = MAX_DEPTH) -> bool:
     if kind is float:
         return isfinite(value)  # type: ignore[arg-type]  # as above
     return kind in _PLAIN
+
+
+def _fits_by_level(value: object, room: int) -> bool:
+    """`fits` for a container with many entries: all containers of one depth at once, so that C does most of it."""
+    level: list[Any] = [value]
+    while True:
+        found = {*map(type, level)}
+        kinds = found - _PLAIN
+        if not kinds <= _INNER:
+            return False
+        if int in kinds:
+            numbers = _those(level, found, _INTEGERS)
+            if min(numbers) < MIN_INTEGER or max(numbers) > MAX_INTEGER:
+                return False
+        if float in kinds and not all(map(isfinite, _those(level, found, _FLOATS))):
+            return False
+        if kinds.isdisjoint(_CONTAINERS):
+            return True
+        if not room or len(level) > _MOST:
+            return False
+        room -= 1
+        mappings = [each for each in _those(level, found, _MAPPINGS) if each] if dict in kinds else []
+        if not {*map(type, chain.from_iterable(mappings))} <= _KEYS:
+            return False
+        arrays = _those(level, found, _ARRAYS) if kinds & _ARRAYS else []
+        level = [*chain.from_iterable(arrays), *chain.from_iterable(map(dict.values, mappings))]
+
+
+def _those(level: list[Any], found: set[type], wanted: frozenset[type]) -> list[Any]:
+    """The values of the wanted types among those of the types found."""
+    return level if found <= wanted else [each for each in level if type(each) in wanted]
 
 
 def check_value(value: object, *, where: str = "$", room: int = MAX_DEPTH) -> None:

@@ -57,6 +57,11 @@ class Asking:
         waiting.set_exception(HandlerError(message, code=code, path="client"))
         return True
 
+    def awaits(self, correlation_id: object) -> bool:
+        """Whether a request waits whose answer has not come, and is not on its way through a transform."""
+        waiting = self._waiting.get(correlation_id) if isinstance(correlation_id, str) else None
+        return waiting is not None and not waiting.done() and correlation_id not in self._claimed
+
     def claims(self, correlation_id: object) -> bool:
         """True once for every request that waits."""
         if (

@@ -27,15 +27,17 @@ from mycelia.errors import (
 )
 from mycelia.protocol.codes import Close
 from mycelia.protocol.credentials import cookies, credentials
-from mycelia.protocol.envelope import Event, ProtocolFault, Request
+from mycelia.protocol.envelope import Event, Request
 from mycelia.protocol.handshake import Handshake, origin_allowed
 from mycelia.websocket.expiry import Expiry
 from mycelia.websocket.faults import outcome_response
+from mycelia.websocket.first import FirstMessage, token_of
 from mycelia.websocket.inbound import silent
 from mycelia.websocket.outbox import Overflow
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import ClientOptions, identity_of
 from mycelia.websocket.redaction import hide, traceback_without
+from mycelia.websocket.refusals import Limit
 from mycelia.websocket.settings import between, check_fields, seconds
 
 if TYPE_CHECKING:
@@ -48,9 +50,7 @@ logger = logging.getLogger("mycelia.websocket")
 
 _ATTEMPTS = 5  # credentials in a row that may be bad, on one connection
 _MODES = ("required", "optional", "off")
-_FIRST_BYTES = 2 * TOKEN_BYTES
 _SHORTEST_SECRET = 8  # a cookie that says "1" is none, and blanking it out would make a log unreadable
-First = asyncio.Future[Request | None]
 Refusal = tuple[Close, str]
 
 
@@ -70,8 +70,10 @@ class AuthenticationConfig:
     def __post_init__(self) -> None:
         check_fields("authentication", self)
         given = self.authenticator
-        if given is not None and not callable(getattr(given, "authenticate", None)):
-            raise ConfigError("authentication.authenticator", f"expected an Authenticator, got {type(given).__name__}")
+        if given is not None and (isinstance(given, type) or not callable(getattr(given, "authenticate", None))):
+            got = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+            wanted = "an Authenticator, such as TokenAuthenticator(function)"
+            raise ConfigError("authentication.authenticator", f"expected {wanted}, got {got}")
         if self.mode == "auto":
             object.__setattr__(self, "mode", "off" if given is None else "required")
         if self.mode not in _MODES:
@@ -92,7 +94,8 @@ class Authentication:
         self.required = self.config.mode == "required"
         self.path = f"{runtime.subsystem.name}://authenticate"
         self.renewed: list[Callable[[WebSocketConnection], None]] = []
-        self.expiry: Expiry[WebSocketConnection] = Expiry((self.config.warning, self.config.grace), self._warn, _end)
+        times = self.config.warning, self.config.grace
+        self.expiry: Expiry[WebSocketConnection] = Expiry(times, self._warn, self._end)
         # `*` says that a page may connect, not that it may use whatever cookies its visitors happen to have.
         self._cookie_origins = [
             each for server in runtime.config.websocket for each in server.allowed_origins if each not in ("*", "null")
@@ -104,39 +107,54 @@ class Authentication:
         """Whether a connection with this handshake is to be judged before it is accepted."""
         return self.required or (self.active and not self._credential(request).empty)
 
-    def listen(self, connection: WebSocketConnection, request: Handshake) -> First | None:
-        """For one that brings no credential and must have one: its first message, which has to be a request for
-        `websocket://authenticate`; None as the result for any other. None at once where nothing is listened for.
-        """
-        if not self.required or not self.config.deadline or not self._credential(request).empty:
+    def listen(self, connection: WebSocketConnection, request: Handshake) -> FirstMessage | None:
+        """What hears the first message of one that brings no token and must have one; None where nothing does."""
+        if not self.required or not self.config.deadline or self._credential(request).token is not None:
             return None
-        first: First = asyncio.get_running_loop().create_future()
-        hold = connection.received
+        return FirstMessage(connection)
 
-        def received(payload: bytes, binary: bool) -> None:
-            connection.received = hold
-            if not first.done():
-                first.set_result(self._asked(connection, payload, binary))
+    async def admit(
+        self, connection: WebSocketConnection, request: Handshake, first: FirstMessage | None
+    ) -> Refusal | None:
+        """Finds out who the peer of a pending connection is. Returns how to refuse it, None when it may go on.
 
-        connection.received = received
-        return first
+        Cookies may be of something else altogether: where they are no credential, the first message is waited for.
+        """
+        refusal: Refusal | None = None
+        try:
+            credential = self._credential(request)
+            if first is None or not credential.empty:
+                refusal = await self._decide(connection, credential, None)
+        except NoCredential:
+            if first is None and self.required:
+                refusal = Close.NOT_AUTHENTICATED, "not authenticated"
+        known = identity_of(connection) is not None
+        if first is not None and refusal is None and not known and connection.phase is Phase.PENDING:
+            refusal = await self._by_message(connection, first)
+        if refusal is not None:
+            late = refusal[0] is Close.AUTHENTICATION_TIMEOUT
+            self._runtime.refusals.add(Limit.AUTHENTICATION_TIME if late else Limit.AUTHENTICATION)
+        return refusal
 
-    async def admit(self, connection: WebSocketConnection, request: Handshake, first: First | None) -> Refusal | None:
-        """Finds out who the peer of a pending connection is. Returns how to refuse it, None when it may go on."""
-        credential, asked = self._credential(request), None
-        if first is not None:
-            try:
-                async with asyncio.timeout(self.config.deadline):
-                    asked = await first
-            except TimeoutError:
-                return Close.AUTHENTICATION_TIMEOUT, "no credential came in time"
+    async def _by_message(self, connection: WebSocketConnection, first: FirstMessage) -> Refusal | None:
+        try:
+            asked = await first.request(self.path, self.config.deadline)
             if asked is None:
                 return Close.NOT_AUTHENTICATED, f"expected {self.path} first"
-            credential = Credential(_token(asked.body), "message")
+            return await self._decide(connection, Credential(token_of(asked.body), "message"), asked)
+        except TimeoutError:
+            return Close.AUTHENTICATION_TIMEOUT, "no credential came in time"
+        except NoCredential:
+            return Close.NOT_AUTHENTICATED, "not authenticated"
+
+    async def _decide(
+        self, connection: WebSocketConnection, credential: Credential, asked: Request | None
+    ) -> Refusal | None:
+        """Adopts whom a credential names, and answers the request that brought it. Lets NoCredential through."""
         try:
             identity = await self._judge(credential)
         except NoCredential:
-            return (Close.NOT_AUTHENTICATED, "not authenticated") if self.required else None
+            raise
         except (Unauthorized, Forbidden, Unavailable) as fault:
             logger.info("connection %s is refused: %s", connection.id, hide(str(fault), _secrets(credential)))
             return _refusal(fault)
@@ -154,7 +172,7 @@ class Authentication:
     def accepted(self, connection: WebSocketConnection) -> None:
         """`connect` has accepted it: from now on its time runs."""
         identity = identity_of(connection)
-        if identity is not None:
+        if identity is not None and connection.is_open:
             self.expiry.watch(connection, identity.expires_at)
 
     # -- afterwards ------------------------------------------------------------------------------------
@@ -169,7 +187,7 @@ class Authentication:
             raise Disabled("authentication", "authentication.mode")
         if connection is None:
             raise Forbidden(f"{self.path} is for clients")
-        token = _token(body)
+        token = token_of(body)
         if token is None:
             raise InvalidBody("expected a body {token}, a text", "$.token")
         credential = Credential(token, "message")
@@ -181,9 +199,11 @@ class Authentication:
             raise RequestTimeout(self.path, limit) from None
         except (Unauthorized, Forbidden, Unavailable) as fault:
             logger.info("connection %s is not renewed: %s", connection.id, hide(str(fault), _secrets(credential)))
+            self._runtime.refusals.add(Limit.AUTHENTICATION)
             if isinstance(fault, Unauthorized):
                 self._refused(connection)
-            raise _KINDS[_refusal(fault)[0]]("the credential was refused") from None
+            kind = next(each for each in (Unavailable, Forbidden, Unauthorized) if isinstance(fault, each))
+            raise kind("the credential was refused") from None
         except Exception as fault:
             details = {"errorId": self._report(fault, credential, connection)}
             raise HandlerError("the handler failed", details=details) from None
@@ -224,15 +244,6 @@ class Authentication:
         allowed = origin_allowed(request, self._cookie_origins, require=True)
         return Credential(found.token, found.source, cookies(request) if allowed else {})
 
-    def _asked(self, connection: WebSocketConnection, payload: bytes, binary: bool) -> Request | None:
-        if binary is not connection.dialect.binary or len(payload) > _FIRST_BYTES:
-            return None
-        try:
-            envelope = connection.dialect.decode(payload)
-        except ProtocolFault:
-            return None
-        return envelope if isinstance(envelope, Request) and envelope.path == self.path else None
-
     async def _judge(self, credential: Credential) -> Identity:
         assert self.config.authenticator is not None
         if credential.empty:
@@ -242,6 +253,8 @@ class Authentication:
         identity = await self.config.authenticator.authenticate(credential)
         if not isinstance(identity, Identity):
             raise TypeError(f"expected an Identity of the authenticator, got {type(identity).__name__}")
+        if identity.expires_at is not None and not self.expiry.left(identity.expires_at):
+            raise Unauthorized("the credential has expired")
         return identity
 
     def _adopt(self, connection: WebSocketConnection, identity: Identity) -> None:
@@ -255,6 +268,8 @@ class Authentication:
             self._runtime.policy.forget(connection)
         if connection.is_open:
             self.expiry.watch(connection, identity.expires_at)
+            if not self._runtime.gate.claim(connection):
+                connection.close(Close.ABUSE, "too many connections of this user")
         for callback in self.renewed:
             try:
                 callback(connection)
@@ -278,6 +293,10 @@ class Authentication:
             connection.push(connection.dialect.pack(event), Overflow.DROP_NEWEST)
         self._runtime.lifecycle.expiring(connection, left)
 
+    def _end(self, connection: WebSocketConnection) -> None:
+        self._runtime.refusals.add(Limit.EXPIRED)
+        connection.close(Close.NOT_AUTHENTICATED, "the credential has expired")
+
     def _report(self, fault: Exception, credential: Credential, connection: WebSocketConnection) -> str:
         """Logs a failure of the authenticator without the credential, and returns the id of the entry."""
         what = "the authenticator failed"
@@ -292,25 +311,9 @@ def _secrets(credential: Credential) -> list[str]:
     return values if credential.token is None else [credential.token, *values]
 
 
-def _token(body: object) -> str | None:
-    token = body.get("token") if isinstance(body, Mapping) else None
-    return token if isinstance(token, str) and token else None
-
-
 def _refusal(fault: Exception) -> Refusal:
     if isinstance(fault, Unavailable):
         return Close.TRY_AGAIN_LATER, "authentication is not available"
     if isinstance(fault, Forbidden):
         return Close.FORBIDDEN, "not allowed"
     return Close.NOT_AUTHENTICATED, "not authenticated"
-
-
-_KINDS = {
-    Close.TRY_AGAIN_LATER: Unavailable,
-    Close.FORBIDDEN: Forbidden,
-    Close.NOT_AUTHENTICATED: Unauthorized,
-}
-
-
-def _end(connection: WebSocketConnection) -> None:
-    connection.close(Close.NOT_AUTHENTICATED, "the credential has expired")

@@ -9,6 +9,7 @@ import msgspec
 
 from mycelia.kernel.message import valid_trace_id
 from mycelia.protocol.handshake import Handshake, redact
+from mycelia.websocket.address import address_key
 
 __all__ = ["ClientInfo"]
 
@@ -43,6 +44,11 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
             tuple((intern(name), redact(value)) for name, value in found if value is not None),
             given if valid_trace_id(given := headers.get("x-trace-id")) else None,
         )
+
+    @property
+    def network(self) -> str:
+        """What it is counted under where addresses are counted: of an IPv6 address the /64."""
+        return address_key(self.remote_address)
 
     def header(self, name: str) -> str | None:
         """A kept header by its lower-case name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
+from contextvars import Context
 from time import time
 from typing import Generic, Protocol, TypeVar
 
@@ -21,7 +22,8 @@ class Timer(Protocol):
 
 
 def _loop_later(delay: float, callback: Callable[[], None]) -> Timer:
-    return asyncio.get_running_loop().call_later(delay, callback)
+    # A context of its own: a copy of the caller's would keep the message that brought the credential, for hours.
+    return asyncio.get_running_loop().call_later(delay, callback, context=Context())
 
 
 class _Watch:

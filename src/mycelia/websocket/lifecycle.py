@@ -23,10 +23,10 @@ from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Close, Code
 from mycelia.protocol.envelope import Event
 from mycelia.protocol.handshake import Handshake, public_view
-from mycelia.websocket.authentication import First
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.execution import clear_cancellation
 from mycelia.websocket.faults import apology
+from mycelia.websocket.first import FirstMessage
 from mycelia.websocket.inbound import ClientMessage
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import identity_of
@@ -136,7 +136,7 @@ class Lifecycle:
         own = [found[0]] if found is not None and not found[0].default else []
         return own + self._handlers[event]
 
-    async def _connect(self, connection: WebSocketConnection, request: Handshake, first: First | None) -> None:
+    async def _connect(self, connection: WebSocketConnection, request: Handshake, first: FirstMessage | None) -> None:
         authentication = self._runtime.authentication
         refusal: tuple[Close, str] | None = None
         deadline = asyncio.timeout_at(self._deadline(connection))
@@ -167,6 +167,7 @@ class Lifecycle:
         if connection.phase is not Phase.PENDING:
             return
         if refusal is None:
+            CURRENT.set(None)  # what begins here outlives the `connect` message, which holds the token
             self._accept(connection)
         else:
             connection.close(*refusal)

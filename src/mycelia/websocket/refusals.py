@@ -23,6 +23,9 @@ class Limit(StrEnum):
     CONNECTIONS = "connections"
     CONNECTIONS_PER_ADDRESS = "connectionsPerAddress"
     CONNECTIONS_PER_PRINCIPAL = "connectionsPerPrincipal"
+    AUTHENTICATION = "authentication"  # credentials that were refused, or should have been there
+    AUTHENTICATION_TIME = "authenticationTime"  # 4408
+    EXPIRED = "expired"
     RATE_PER_CONNECTION = "ratePerConnection"
     RATE_PER_PRINCIPAL = "ratePerPrincipal"
     RATE_PER_ADDRESS = "ratePerAddress"

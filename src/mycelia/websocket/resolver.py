@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mycelia.errors import InvalidPath, MyceliaError, NoRoute, RateLimited
-from mycelia.kernel.path import check_path, fill
+from mycelia.kernel.path import canonical, check_path, fill
 from mycelia.kernel.router import Route, Router
 from mycelia.protocol.envelope import Event, Request, to_mapping
 from mycelia.websocket.inbound import ClientMessage
@@ -59,6 +59,8 @@ class Resolver:
         if found is None:
             found = self._exposed(path)
         if found is not None:
+            if "%" in path and "%" not in found[0].path:
+                path = canonical(path)
             return found[0], found[1], ClientMessage(path, work.body, connection, work, trace_id)
         if self.default_is_own():
             return self.default(connection, work, trace_id, whole)

@@ -98,11 +98,12 @@ class Throttle:
     ) -> None:
         """Answers in turn: after the replies to what came before. Events and `noReply` are counted only."""
         envelope = self._decoded(connection, payload, binary)
-        if isinstance(envelope, Response) and connection.asking is not None:
-            unmatched = self._runtime.dispatch.unmatched_responses
-            inner(payload, binary)  # somebody may be waiting for it
-            if unmatched == self._runtime.dispatch.unmatched_responses:
+        asking = connection.asking
+        if isinstance(envelope, Response) and asking is not None:
+            if asking.awaits(envelope.correlation_id):
+                inner(payload, binary)
                 return
+            self._runtime.dispatch.unmatched_responses += 1
         if self.disobeyed(connection) or not isinstance(envelope, Request) or silent(envelope.metadata):
             return
         worker = connection.worker

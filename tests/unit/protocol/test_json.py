@@ -73,6 +73,23 @@ def test_depth_however_compact(depth: int, before: str) -> None:
             assert caught.value.code is Code.INVALID_JSON
 
 
+@pytest.mark.parametrize("leaf", ["1", '"]"', '"[{"', '"\\\\"', '"\\""', '"\\"]"', '"\\\\\\"]["', '""'])
+@pytest.mark.parametrize("pair", ["[]", "{}", "mixed"])
+@pytest.mark.parametrize("depth", [3, 31, 32, 33, 62, 63, 64, 127])
+def test_depth_among_many_neighbours(depth: int, pair: str, leaf: str) -> None:
+    """Too many brackets to tell by their number; strings full of brackets, quotes and backslashes around them."""
+    value = leaf
+    for level in range(depth - 1):
+        value = f"[{value}]" if pair == "[]" or (pair == "mixed" and level % 2) else f'{{"k":{value}}}'
+    neighbours = ",".join([leaf, '{"a":[]}', "[[],{}]"] * 60)
+    payload = f'{{"path":"a://b","body":[{neighbours},{value},{neighbours}]}}'.encode()
+    if depth + 1 <= 64:
+        assert isinstance(CODEC.decode(payload), Request)
+    else:
+        with pytest.raises(ProtocolFault, match="nested more than 64 deep"):
+            CODEC.decode(payload)
+
+
 def test_the_answer_says_where_the_text_went_wrong() -> None:
     with pytest.raises(ProtocolFault) as caught:
         CODEC.decode(b'{"path":"a://b",x}')

@@ -213,8 +213,32 @@ ANY = st.recursive(
 )
 
 
+@given(ANY, st.sampled_from([0, 1, 2, 61, 62, 63, 64, 65]), st.sampled_from(["list", "tuple", "dict"]))
+def test_many_neighbours_change_no_verdict(value: object, depth: int, kind: str) -> None:
+    """Wide containers are looked at level by level."""
+    for _ in range(depth):
+        value = [value]
+    neighbours: list[object] = [0, "a", 1.5, None, [], {}, [1], {"k": (2.5, b"")}] * 10
+    wide: object = [*neighbours, value]
+    if kind == "dict":
+        wide = {str(number): each for number, each in enumerate([*neighbours, value])}
+    elif kind == "tuple":
+        wide = (*neighbours, value)
+    _agree(wide)
+
+
 @given(ANY)
 def test_the_quick_look_and_the_exact_check_agree(value: object) -> None:
+    _agree(value)
+
+
+def test_a_wide_value_that_holds_itself_is_not_walked_for_ever() -> None:
+    wide: list[object] = [0] * 100
+    wide.extend([wide] * 100)
+    assert not fits(wide)
+
+
+def _agree(value: object) -> None:
     try:
         check_value(value)
     except InvalidMessage:

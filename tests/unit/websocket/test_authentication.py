@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
+from time import time
 from typing import Any
 
 import pytest
@@ -118,6 +121,15 @@ def test_a_credential_that_has_expired_already() -> None:
     fake.expiry.watch("ada", 900.0)
     fake.until(1000.0)
     assert fake.said == [("warn", "ada", 0.0), ("end", "ada", 1000.0)]
+
+
+async def test_a_timer_keeps_nothing_of_the_message_that_brought_the_credential() -> None:
+    message, seen = ContextVar("message", default=""), asyncio.get_running_loop().create_future()
+    expiry: Expiry[str] = Expiry((0, 0), lambda holder, left: None, lambda holder: seen.set_result(message.get()))
+    message.set("with a token")
+    expiry.watch("ada", time())
+    async with asyncio.timeout(8):
+        assert await seen == ""
 
 
 def test_no_warning_where_none_is_wanted() -> None:

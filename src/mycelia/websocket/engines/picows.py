@@ -100,7 +100,8 @@ class _Parser(WSListener):
     def __init__(self, max_bytes: int) -> None:
         self.owner: StreamConnection | None = None
         self.between = True
-        self.held_bytes = 0  # since the last boundary between two reads
+        self.held_bytes = 0  # of a frame that is not complete
+        self._tail = -1  # bytes after the last frame of this read; -1 while it has brought none
         self._wire = _Wire()
         protocol = WSProtocol(
             None,  # host and port
@@ -127,12 +128,15 @@ class _Parser(WSListener):
         self._feed = protocol.buffer_updated
 
     def read(self, count: int) -> bool:
-        self.between = False
+        self.between, self._tail = False, -1
         self._feed(count)
-        if self._wire.verdict is not None and self.owner is not None:
+        if self.owner is None:  # it was taken away from its connection meanwhile
+            self.held_bytes = 0
+            return True
+        if self._wire.verdict is not None:
             self.owner.fail(*self._wire.verdict)
             return True
-        self.held_bytes = 0 if self.between else self.held_bytes + count
+        self.held_bytes = self.held_bytes + count if self._tail < 0 else self._tail
         return not self.between
 
     def retire(self) -> None:
@@ -142,7 +146,8 @@ class _Parser(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None: ...
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if not frame.tail_size and frame.last_in_buffer:
+        self._tail = frame.tail_size
+        if not self._tail and frame.last_in_buffer:
             self.between = True
         owner = self.owner
         if owner is None:

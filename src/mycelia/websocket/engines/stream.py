@@ -85,7 +85,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._engine.release(reader)
             if self.assembler is not None or self.held_bytes:
                 self._account(0)
-        else:
+        elif reader is self._reader:
             self._account(reader.held_bytes)
         if count >= _READ_BYTES:
             self.rest()

@@ -42,6 +42,18 @@ def test_up_to_the_limit_and_one_more() -> None:
     assert holdings.total_bytes == 0
 
 
+def test_one_that_lets_nothing_go_is_asked_once() -> None:
+    holdings = Holdings(100, 10)
+    stuck, other = Holder(holdings), Holder(holdings)
+    stuck.fail = lambda code, reason: stuck.failures.append(code)  # type: ignore[method-assign]  # it hangs up already
+    stuck.hold(101)
+    assert stuck.failures == [1012]
+    other.hold(50)
+    assert (stuck.failures, other.failures) == ([1012, 1012], [1012])
+    stuck.hold(0)
+    assert holdings.total_bytes == 0
+
+
 def test_whoever_asks_for_too_much_may_be_the_largest() -> None:
     holdings = Holdings(100, 10)
     only = Holder(holdings)
