@@ -248,6 +248,7 @@ async def test_the_handshake_has_a_deadline(engine: str) -> None:
     async with serving(engine, connection={"connection_timeout": 0.1}) as hall:
         guest = await hall.dial()
         assert (await guest.ask(HEAD[:-2])).status == 408
+        assert (hall.count("handshakeTime"), hall.count("handshake")) == (1, 0)
 
 
 @each_engine
@@ -259,6 +260,7 @@ async def test_header_lines_and_bytes_of_a_head(engine: str) -> None:
         room = HEAD_LIMIT_BYTES - len(HEAD) - len("X-Fill: \r\n")
         for size, status in ((room, 101), (room + 1, 431)):
             assert await hall.status(("X-Fill", "v" * size)) == status
+        assert hall.count("handshake") == 2
 
 
 @each_engine

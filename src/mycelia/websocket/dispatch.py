@@ -25,6 +25,7 @@ from mycelia.protocol.envelope import (
     Response,
     ResponseMetadata,
 )
+from mycelia.websocket.baton import Baton
 from mycelia.websocket.execution import clear_cancellation, run
 from mycelia.websocket.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
@@ -50,6 +51,7 @@ class Dispatch:
         self.limits = runtime.config.connection
         self.resolver = Resolver(runtime.system, runtime.subsystem.name, runtime.config.routing)
         self.unmatched_responses = 0
+        self.baton = Baton()
         self._transforms = Transforms(runtime.config.routing)
         self.responder = Responder(runtime, self._transforms)
         self._plain_requests = self._transforms.incoming is None
@@ -148,11 +150,8 @@ class Dispatch:
         """
         backlog, cork, loop = worker.backlog, worker.cork, worker.loop
         exact, dialect, options = self._exact, connection.dialect, connection.options
-        pack, next_trace_id, plain_replies = (
-            dialect.pack,
-            self.responder.next_trace_id,
-            self._transforms.outgoing is None,
-        )
+        pack, plain_replies = dialect.pack, self._transforms.outgoing is None
+        next_trace_id = self.responder.next_trace_id
         if connection.client.trace_id is not None:
             next_trace_id = repeat(connection.client.trace_id).__next__
         task = asyncio.current_task()
@@ -222,7 +221,7 @@ class Dispatch:
                         until = now + SLICE
                     elif now > until:
                         worker.flush()
-                        await asyncio.sleep(0)
+                        await self.baton.take()
                         until = 0.0
             if cork:
                 worker.flush()
@@ -249,6 +248,7 @@ class Dispatch:
         trace_id = connection.client.trace_id or self.responder.next_trace_id()
         whole: object = payload
         if work is None:
+            await self.baton.take()
             work = self._decode(connection, payload)
         if isinstance(work, Raw):
             raw = work

@@ -78,6 +78,10 @@ class Door:
         self._all -= 1
         self._by_address.remove(address_key(host))
 
+    def misread(self, status: int) -> None:
+        """Its head was refused before the gate saw it; 408 for one that was not whole in time."""
+        self._refusals.add(Limit.HANDSHAKE_TIME if status == 408 else Limit.HANDSHAKE)
+
     def _crossed(self, key: str, many: bool) -> Limit | None:
         if self._all >= self._most:
             return Limit.HALF_OPEN

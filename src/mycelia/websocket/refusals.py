@@ -18,6 +18,7 @@ class Limit(StrEnum):
     ACCEPT_RATE = "acceptRate"
     ACCEPT_RATE_PER_ADDRESS = "acceptRatePerAddress"
     HANDSHAKE = "handshake"  # what is no acceptable handshake
+    HANDSHAKE_TIME = "handshakeTime"  # 408
     HOST = "host"
     ORIGIN = "origin"
     CONNECTIONS = "connections"

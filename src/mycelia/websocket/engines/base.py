@@ -135,6 +135,9 @@ class Door(Protocol):
     def leave(self, host: str) -> None:
         """Its handshake is over, one way or the other; called exactly once."""
 
+    def misread(self, status: int) -> None:
+        """A head was refused with this status before the gate saw it: not well-formed, too large, or too late."""
+
 
 class OpenDoor:
     """Turns nobody away."""
@@ -145,6 +148,8 @@ class OpenDoor:
         return True
 
     def leave(self, host: str) -> None: ...
+
+    def misread(self, status: int) -> None: ...
 
 
 class SilentLogger(logging.LoggerAdapter[logging.Logger]):

@@ -112,6 +112,10 @@ class StreamEngine(ABC):
         """The gate's answer; 503 when there is no gate."""
         return HttpReply(503, b"not serving\n") if self._admit is None else self._admit(request)
 
+    def misread(self, status: int) -> None:
+        """A head was refused before the gate saw it."""
+        self.options.door.misread(status)
+
     def accepted(self, connection: StreamConnection) -> None:
         """A TCP connection came in: its handshake's deadline begins here."""
         loop = asyncio.get_running_loop()
@@ -149,6 +153,7 @@ class StreamEngine(ABC):
             if connection.deadline > now:
                 self._reaper = loop.call_at(connection.deadline, self._reap)
                 return
+            self.misread(408)
             connection.expire()
 
     def _starving(self, connection: StreamConnection) -> bool:

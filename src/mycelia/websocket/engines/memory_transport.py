@@ -173,6 +173,7 @@ class MemoryTransport:
     # -- handshake -----------------------------------------------------------------------------------
 
     def _read_head(self) -> None:
+        read: tuple[Handshake, int] | None = None
         try:
             read = read_request(self._head, self.socket.remote, self._secure)
             if read is None:
@@ -185,6 +186,8 @@ class MemoryTransport:
             check_upgrade(request)
             accept_response(request, answer.subprotocol, answer.headers)
         except BadHandshake as bad:
+            if read is None:
+                self._engine.options.door.misread(bad.reply.status)
             self._refuse(bad.reply)
         except Exception:
             logger.exception("a handshake could not be decided")
@@ -205,6 +208,7 @@ class MemoryTransport:
 
     def _expire(self) -> None:
         if self.state is State.HANDSHAKE:
+            self._engine.options.door.misread(408)
             self._refuse(HttpReply(408, b"expected the whole handshake sooner\n"))
 
     # -- frames --------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ class Judge(Protocol):
 
     def admit(self, request: Handshake) -> Accept | HttpReply: ...
 
+    def misread(self, status: int) -> None:
+        """A head was refused before `admit` was asked."""
+
 
 class Admitted(NamedTuple):
     """The peer may come in: its `accept`, the finished 101, and how many bytes of the head were read."""
@@ -47,6 +50,7 @@ class Refused(NamedTuple):
 
 def judge(head: bytes, remote: tuple[str, int] | None, engine: Judge) -> Admitted | Refused | None:
     """The verdict on what has come of a request so far; None when more is needed. Never raises."""
+    read: tuple[Handshake, int] | None = None
     try:
         read = read_request(head, remote, engine.secure)
         if read is None:
@@ -58,6 +62,8 @@ def judge(head: bytes, remote: tuple[str, int] | None, engine: Judge) -> Admitte
         check_upgrade(request)
         return Admitted(answer, accept_response(request, answer.subprotocol, answer.headers), used)
     except BadHandshake as bad:
+        if read is None:
+            engine.misread(bad.reply.status)
         return Refused(bad.reply, head.startswith(b"HEAD "))
     except Exception:
         logger.exception("a handshake could not be decided")
