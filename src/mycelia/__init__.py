@@ -32,7 +32,7 @@ from mycelia.kernel.contract import Contract
 from mycelia.kernel.facet import Facet
 from mycelia.kernel.hook import Api, Context, Hook, hook
 from mycelia.kernel.message import Message, Metadata
-from mycelia.kernel.rate import RateLimiter
+from mycelia.kernel.rate import Rate, RateLimiter
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
 
@@ -66,6 +66,7 @@ __all__ = [
     "Options",
     "Overloaded",
     "Principal",
+    "Rate",
     "RateLimited",
     "RateLimiter",
     "RequestTimeout",

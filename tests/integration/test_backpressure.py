@@ -250,7 +250,7 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("Ageing", "_ages"): CONNECTIONS,
     ("Asking", "_claimed"): BACKLOG,
     ("Asking", "_waiting"): BACKLOG,  # requests of the server to one client
-    ("Baton", "_waiting"): CONNECTIONS,  # each worker once
+    ("Batons", "_waiting"): CONNECTIONS,  # each worker once
     ("Assembler", "_parts"): 1024 * 1024,
     ("Broadcaster", "_waiting"): 1,  # emptied in every turn; each has a sender that waits for it
     ("Connections", "_all"): CONNECTIONS,

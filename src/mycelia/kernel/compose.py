@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mycelia.kernel.rate import RateLimiter
     from mycelia.kernel.router import Call, Route
 
-__all__ = ["Layer", "Middleware", "check_known", "check_requires", "compose", "within"]
+__all__ = ["Layer", "Middleware", "check_known", "check_requires", "check_rights", "compose", "within"]
 
 CallNext = Callable[..., Awaitable[Any]]
 Middleware = Callable[["Message", "Options", CallNext], Awaitable[Any]]
@@ -58,6 +58,14 @@ def check_known(route: Route, options: Options) -> None:
             raise Forbidden(f"{route.path}: the caller's principal cannot be read") from fault
         if not known:
             raise Unauthorized(f"{route.path}: is for authenticated clients, and the caller is none")
+
+
+def check_rights(route: Route, options: Options) -> None:
+    """Both of these, as far as the route asks for them; for who has waited since it was checked."""
+    if route.authenticated:
+        check_known(route, options)
+    if route.requires:
+        check_requires(route, options)
 
 
 _INTERNAL = ("system", "subsystem")

@@ -17,15 +17,8 @@ from mycelia.errors import Overloaded
 from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Code
-from mycelia.protocol.envelope import (
-    Envelope,
-    Event,
-    ProtocolFault,
-    Request,
-    Response,
-    ResponseMetadata,
-)
-from mycelia.websocket.baton import Baton
+from mycelia.protocol.envelope import Envelope, Event, ProtocolFault, Request, Response, ResponseMetadata
+from mycelia.websocket.batons import Batons
 from mycelia.websocket.execution import clear_cancellation, run
 from mycelia.websocket.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
@@ -41,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Dispatch"]
 
 _LATE_BYTES = 16 * 1024
+_MANY = 8  # who brings more requests at once than this waits for a baton
 
 
 class Dispatch:
@@ -51,7 +45,7 @@ class Dispatch:
         self.limits = runtime.config.connection
         self.resolver = Resolver(runtime.system, runtime.subsystem.name, runtime.config.routing)
         self.unmatched_responses = 0
-        self.baton = Baton()
+        self.batons = Batons()
         self._transforms = Transforms(runtime.config.routing)
         self.responder = Responder(runtime, self._transforms)
         self._plain_requests = self._transforms.incoming is None
@@ -159,6 +153,8 @@ class Dispatch:
         while backlog or not worker.retiring:
             until = 0.0
             simple = plain_replies and not self.resolver.custom
+            if len(backlog) > _MANY:
+                await self.batons.take()
             while backlog:
                 work, payload = backlog.popleft()
                 worker.backlog_bytes -= len(payload)
@@ -221,7 +217,7 @@ class Dispatch:
                         until = now + SLICE
                     elif now > until:
                         worker.flush()
-                        await self.baton.take()
+                        await self.batons.take()
                         until = 0.0
             if cork:
                 worker.flush()
@@ -248,7 +244,7 @@ class Dispatch:
         trace_id = connection.client.trace_id or self.responder.next_trace_id()
         whole: object = payload
         if work is None:
-            await self.baton.take()
+            await self.batons.take()
             work = self._decode(connection, payload)
         if isinstance(work, Raw):
             raw = work

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from mycelia.errors import ConfigError
 from mycelia.protocol.codec import CODECS, Codec, subprotocols
-from mycelia.protocol.codes import Close
 from mycelia.protocol.handshake import (
     Accept,
     BadHandshake,
@@ -101,11 +100,6 @@ class Gate:
             return True
         self._runtime.refusals.add(Limit.CONNECTIONS_PER_PRINCIPAL)
         return False
-
-    def reclaim(self, connection: WebSocketConnection) -> None:
-        """Counts an open connection whose identity has come or changed; closes it when its principal has enough."""
-        if connection.is_open and not self.claim(connection):
-            connection.close(Close.ABUSE, "too many connections of this user")
 
     def _crowded(self, request: Handshake) -> HttpReply | None:
         runtime = self._runtime

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from mycelia.errors import Forbidden, Unauthorized
+from mycelia.kernel.compose import check_rights
 
 if TYPE_CHECKING:
     from mycelia.kernel.caller import Options, Principal
@@ -89,7 +90,7 @@ class Policy:
             if known is None:
                 answer = self._callback(message, principal, route)
                 if isawaitable(answer):
-                    return self._judge_later(answer, memory, message, route, principal)
+                    return self._judge_later(answer, memory, message, route, options)
                 known = _read(answer, memory, (route.path, message.path))
         except (Forbidden, Unauthorized):
             raise
@@ -99,15 +100,23 @@ class Policy:
         return None
 
     async def _judge_later(
-        self, answer: Awaitable[Verdict], memory: _Memory, message: Message, route: Route, principal: Principal | None
+        self, answer: Awaitable[Verdict], memory: _Memory, message: Message, route: Route, options: Options
     ) -> None:
+        """As `_ask`. Where the client's rights changed while the policy was thinking, everything is asked again."""
         try:
             known = _read(await answer, memory, (route.path, message.path))
+            changed = self._memory(options.connection, options.principal) is not memory
         except (Forbidden, Unauthorized):
             raise
         except Exception as fault:
             raise _broken(route, fault) from fault
-        _enforce(known, route, principal)
+        if changed:
+            check_rights(route, options)
+            pending = self._ask(route, message, options)
+            if pending is not None:
+                await pending
+        else:
+            _enforce(known, route, options.principal)
 
     async def _wait(self, pending: Awaitable[None], call: Callable[[], Any]) -> Any:
         await pending

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
 
 __all__ = ["hide", "traceback_without"]
 
@@ -11,11 +12,16 @@ _HIDDEN = "***"
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """`text` with every secret in it blanked out, also as `repr` would spell it."""
-    for secret in sorted({spelled for each in secrets for spelled in (each, repr(each)[1:-1])}, key=len, reverse=True):
+    """`text` with every secret in it blanked out, also as `repr`, a URL or a form would spell it."""
+    for secret in sorted({spelled for each in secrets for spelled in _spellings(each)}, key=len, reverse=True):
         if secret:
             text = text.replace(secret, _HIDDEN)
     return text
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    raw = secret.encode(errors="replace")  # of half a surrogate pair, which no URL can spell
+    return secret, repr(secret)[1:-1], quote(raw), quote(raw, safe=""), quote_plus(raw)
 
 
 def traceback_without(fault: BaseException, secrets: Iterable[str]) -> str:

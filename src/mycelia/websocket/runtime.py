@@ -62,7 +62,6 @@ class Runtime:
             self.dispatch.resolver.custom = True  # every request goes the way on which it can be timed
         self.throttle = Throttle(self)
         self.gate = Gate(self)
-        self.authentication.renewed.append(self.gate.reclaim)
         self.errors = ErrorLog(config.errors)
         self.shedding = Shedding(self)
         self.pressure = Pressure(config.overload, self.shedding.everybody, self.requests)

@@ -16,7 +16,7 @@ from mycelia.kernel.rate import Rate, RateLimiter
 from mycelia.protocol.codes import Close
 from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response
 from mycelia.websocket.address import address_key
-from mycelia.websocket.engines.base import Control
+from mycelia.websocket.engines.base import CanPause, Control
 from mycelia.websocket.faults import failure, fault_of
 from mycelia.websocket.inbound import silent
 from mycelia.websocket.refusals import Limit
@@ -154,13 +154,19 @@ class Throttle:
 
     def forget(self, connection: WebSocketConnection) -> None:
         """The connection is gone."""
+        own = connection.own_limiter
+        if own is not None:  # which may be shared by many
+            own.forget(connection.id)
         for limiter in (self._controls, self._abuse, *(rule[1] for rule in self._rules if rule[0] is _connection_of)):
             if limiter is not None:
                 limiter.forget(connection.id)
 
     def _hang_up(self, connection: WebSocketConnection, reason: str) -> None:
         self._runtime.lifecycle.failed(connection, Close.ABUSE, reason)
+        transport = connection.transport
         connection.close(Close.ABUSE, reason)
+        if isinstance(transport, CanPause):
+            transport.pause()  # what it goes on sending is not even read; the Close has its deadline
 
 
 def _limiter(rate: Rate | None) -> RateLimiter | None:

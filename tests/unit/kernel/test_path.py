@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.errors import InvalidPath, RouteError
-from mycelia.kernel.path import Pattern, check_path, decode, fill, subsystem_of, valid_name
+from mycelia.kernel.path import Pattern, canonical, check_path, decode, fill, subsystem_of, valid_name
 from mycelia.kernel.router import Route, Router
 from tests.unit.kernel.support import route_to
 
@@ -199,3 +199,18 @@ def test_fill_and_check_raise_nothing_else(path: str) -> None:
     for check in (lambda: fill(path, {"a": "b"}), lambda: check_path(path)):
         with suppress(InvalidPath):
             check()
+
+
+@pytest.mark.parametrize(
+    ("path", "one"),
+    [
+        ("a://b/c", "a://b/c"),
+        ("a://%62/c", "a://b/c"),
+        ("a://b%20c/%E2%82%AC", "a://b c/€"),
+        ("a://%2562", "a://%2562"),
+        ("a://%7bx%7D", "a://%7Bx%7D"),
+    ],
+)
+def test_a_path_has_one_spelling(path: str, one: str) -> None:
+    assert canonical(path) == one
+    assert canonical(one) == one

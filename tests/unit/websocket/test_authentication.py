@@ -205,6 +205,8 @@ def test_a_policy_is_a_function() -> None:
 def test_secrets_are_blanked_out_however_they_are_spelled() -> None:
     assert hide("KeyError: 'a\\nb' and a\nb", ["a\nb"]) == "KeyError: '***' and ***"
     assert hide("abcabcd", ["abc", "abcd", ""]) == "******"
+    assert hide("?a=x%2Fy%20z&b=x/y%20z&c=x%2Fy+z", ["x/y z"]) == "?a=***&b=***&c=***"
+    assert hide("\ud800", ["\ud800"]) == "***"
     try:
         try:
             raise KeyError("s3cret")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from types import SimpleNamespace
 from typing import Any
@@ -144,3 +145,34 @@ def test_the_subsystem_s_own_events_have_no_guard() -> None:
         assert (policy.guard(each, each.plan.call) is not each.plan.call) is guarded
     each = route("websocket://mine", expose=True)
     assert policy.guard(each, each.plan.call) is not each.plan.call
+
+
+@pytest.mark.parametrize("how", ["renewed", "other permissions", "other permissions, and required ones"])
+async def test_rights_that_change_while_the_policy_thinks_are_asked_about_again(how: str) -> None:
+    peer, going = Peer(), asyncio.Event()
+    thinking = asyncio.Event()
+    asked: list[set[str]] = []
+
+    async def ask(message: Any, principal: Any, route: Any) -> Decision:
+        asked.append(set(principal.permissions))
+        thinking.set()
+        await going.wait()
+        return Decision("write" in asked[-1], cache=True)
+
+    policy, given = Policy(ask, "websocket", "websocket://message"), options(peer, id="ada", permissions={"write"})
+    on = route()
+    if how.endswith("required ones"):
+        on.requires = frozenset({"write"})
+    under_way = asyncio.create_task(call(policy, "app://x/1", given, on))
+    await thinking.wait()
+    if how == "renewed":
+        policy.forget(peer)  # type: ignore[arg-type]  # a peer is all that it sees of a connection
+    else:
+        given.principal.permissions = ()
+    going.set()
+    if how == "renewed":
+        assert await under_way == "done" and len(asked) == 2
+    else:
+        with pytest.raises(Forbidden):
+            await under_way
+        assert len(asked) == (1 if on.requires else 2)

@@ -26,6 +26,17 @@ async def test_without_limits_a_message_goes_to_the_dispatch_itself() -> None:
         assert connection.received.func == stage.runtime.dispatch.received
 
 
+async def test_a_limiter_of_many_forgets_who_is_gone() -> None:
+    shared = RateLimiter(5, EVER)
+    async with room() as stage:
+        connection, _ = stage.open()
+        connection.rate_limiter = shared
+        connection.received(b'{"path":"no://where"}', False)
+        assert len(shared) == 1
+        connection.closed(1000, "")
+        assert len(shared) == 0
+
+
 async def test_only_a_limiter_limits() -> None:
     async with room() as stage:
         connection, _ = stage.open()

@@ -92,7 +92,10 @@ class CanPing(Protocol):
 
 @runtime_checkable
 class CanPause(Protocol):
-    """A transport that can stop reading its socket; what was read before still arrives."""
+    """A transport that can stop reading its socket; what was read before still arrives.
+
+    After `close` too: a peer that abuses is then not even read, and goes when the time for its Close is over.
+    """
 
     def pause(self) -> None: ...
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from mycelia.protocol.assembler import Assembler, FrameFault, check_close
 from mycelia.protocol.codes import Close, close_payload, may_send
 from mycelia.protocol.frames import Frame, Opcode, header
-from mycelia.protocol.handshake import BadHandshake, HttpReply, accept_response, check_upgrade, read_request
+from mycelia.protocol.handshake import BadHandshake, Handshake, HttpReply, accept_response, check_upgrade, read_request
 from mycelia.websocket.engines.base import Control, Peer
 from mycelia.websocket.engines.memory_socket import MemorySocket, Opened
 from mycelia.websocket.engines.reader import State

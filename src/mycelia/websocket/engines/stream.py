@@ -271,7 +271,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._stream.write(ping_frame(payload))
 
     def pause(self) -> None:
-        if self.state is State.OPEN and not self._paused:
+        if self.state in (State.OPEN, State.CLOSING) and not self._paused:
             self._paused = True
             if self._stream.is_reading():
                 self._stream.pause_reading()

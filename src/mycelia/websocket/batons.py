@@ -1,0 +1,62 @@
+"""Heavy work takes turns: in each turn of the event loop as much of it as fits, whoever asks.
+
+What a connection does in one slice is bounded, but many connections that all use their slices would still make a turn
+of the loop as long as all slices together, and everybody else waits for it. So whoever brings many requests at once,
+has used up a slice, or has a large message to decode, waits here for a baton. Batons go round in the order of asking,
+one more in each turn that was short, half as many after one that was long. Light work never asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+__all__ = ["TURN", "Batons"]
+
+
+TURN = 0.004  # seconds that a turn of the loop should take at most
+_MOST = 64
+
+
+class Batons:
+    """Each is held for one turn of the loop; the queue is as long as the connections that ask, each once."""
+
+    __slots__ = ("_at", "_clock", "_moving", "_waiting", "share")
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._moving = False
+        self._at = 0.0
+        self.share = 1  # how many are given out in this turn
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def take(self) -> None:
+        """Returns, in a later turn of the loop, when it is the caller's turn; who is cancelled leaves the queue."""
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        if not self._moving:
+            self._moving = True
+            self._at = self._clock()
+            loop.call_soon(self._pass_on)
+        await turn
+
+    def _pass_on(self) -> None:
+        now = self._clock()
+        took, self._at = now - self._at, now
+        self.share = max(1, self.share // 2) if took > TURN else min(self.share + 1, _MOST)
+        given = 0
+        while self._waiting and given < self.share:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                given += 1
+        self._moving = given > 0
+        if given:
+            # The holders are woken in the next turn, and this runs behind them.
+            asyncio.get_running_loop().call_soon(self._pass_on)

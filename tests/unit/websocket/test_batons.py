@@ -1,0 +1,77 @@
+"""Who asks gets a baton in the order of asking, and as many go round as fit in a turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mycelia.websocket.batons import TURN, Batons
+
+
+class Clock:
+    """A time that stands still until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def held_in_turns(count: int, rounds: int, cost: float) -> list[list[int]]:
+    """Who held a baton in each turn of the loop in which anybody did; holding one takes `cost` seconds."""
+    clock, turn = Clock(), 0
+    batons, held = Batons(clock), list[tuple[int, int]]()
+
+    async def worker(number: int) -> None:
+        for _ in range(rounds):
+            await batons.take()
+            clock.now += cost
+            held.append((turn, number))
+
+    tasks = [asyncio.create_task(worker(number)) for number in range(count)]
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        turn += 1
+    assert not len(batons)
+    turns = sorted({at for at, _ in held})
+    return [[number for at, number in held if at == each] for each in turns]
+
+
+@pytest.mark.parametrize(("count", "rounds"), [(1, 3), (5, 1), (5, 4), (200, 3)])
+@pytest.mark.parametrize("cost", [0.0, TURN / 10, TURN * 2])
+async def test_everybody_gets_as_much_in_the_order_of_asking(count: int, rounds: int, cost: float) -> None:
+    turns = await held_in_turns(count, rounds, cost)
+    everybody = [number for turn in turns for number in turn]
+    assert everybody == [*range(count)] * rounds
+
+
+async def test_long_holders_come_one_in_a_turn() -> None:
+    turns = await held_in_turns(20, 20, TURN * 2)
+    assert [len(turn) for turn in turns[4:]] == [1] * len(turns[4:])
+
+
+async def test_short_holders_come_as_many_as_fit() -> None:
+    turns = await held_in_turns(200, 20, TURN / 10)
+    lengths = [len(turn) for turn in turns]
+    assert max(lengths) <= 12  # one more in each turn until one was too long, then half as many
+    assert sum(lengths[20:]) / len(lengths[20:]) > 6
+
+
+async def test_a_baton_is_never_given_in_the_turn_of_the_asking() -> None:
+    batons = Batons()
+    task = asyncio.create_task(batons.take())
+    await asyncio.sleep(0)
+    assert not task.done()
+    await asyncio.wait_for(task, 1)
+
+
+async def test_who_is_cancelled_does_not_stop_the_others() -> None:
+    batons = Batons()
+    first, second, third = (asyncio.create_task(batons.take()) for _ in range(3))
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+    await asyncio.wait_for(third, 1)
+    assert first.cancelled() and second.cancelled() and not len(batons)
+    await asyncio.wait_for(batons.take(), 1)
