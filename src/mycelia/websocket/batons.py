@@ -27,7 +27,7 @@ class Batons:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
         self._moving = False
         self._at = 0.0
         self.share = 1  # how many are given out in this turn
@@ -35,13 +35,16 @@ class Batons:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def take(self) -> None:
-        """Returns, in a later turn of the loop, when it is the caller's turn; who is cancelled leaves the queue."""
+    async def take(self, *, alone: bool = False) -> None:
+        """Returns, in a later turn of the loop, when it is the caller's turn; who is cancelled leaves the queue.
+
+        What may take longer than a turn should is done `alone`, with no other holder in the same turn.
+        """
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
-        self._waiting.append(turn)
+        self._waiting.append((turn, alone))
         if not self._moving:
-            self._moving = True
+            self._moving, self.share = True, 1
             self._at = self._clock()
             loop.call_soon(self._pass_on)
         await turn
@@ -52,10 +55,13 @@ class Batons:
         self.share = max(1, self.share // 2) if took > TURN else min(self.share + 1, _MOST)
         given = 0
         while self._waiting and given < self.share:
-            turn = self._waiting.popleft()
+            turn, alone = self._waiting[0]
+            if alone and given and not turn.done():
+                break
+            self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                given += 1
+                given = _MOST if alone else given + 1
         self._moving = given > 0
         if given:
             # The holders are woken in the next turn, and this runs behind them.

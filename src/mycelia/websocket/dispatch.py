@@ -244,7 +244,7 @@ class Dispatch:
         trace_id = connection.client.trace_id or self.responder.next_trace_id()
         whole: object = payload
         if work is None:
-            await self.batons.take()
+            await self.batons.take(alone=True)
             work = self._decode(connection, payload)
         if isinstance(work, Raw):
             raw = work

@@ -58,6 +58,23 @@ async def test_short_holders_come_as_many_as_fit() -> None:
     assert sum(lengths[20:]) / len(lengths[20:]) > 6
 
 
+async def test_who_asks_to_be_alone_is() -> None:
+    batons, turn, held = Batons(Clock()), 0, list[tuple[int, bool]]()
+
+    async def worker(alone: bool) -> None:
+        for _ in range(5):
+            await batons.take(alone=alone)
+            held.append((turn, alone))
+
+    tasks = [asyncio.create_task(worker(number % 3 == 0)) for number in range(30)]
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        turn += 1
+    together = {at for at, _ in held if sum(other == at for other, _ in held) > 1}
+    assert together
+    assert not together & {at for at, alone in held if alone}
+
+
 async def test_a_baton_is_never_given_in_the_turn_of_the_asking() -> None:
     batons = Batons()
     task = asyncio.create_task(batons.take())

@@ -92,7 +92,8 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def rest(self) -> None:
         """Reads no more in this turn of the loop: libuv would read up to 32 times before others get theirs."""
-        if self.state is _OPEN and not self._resting and self._stream.is_reading():
+        parsing = self.state is _OPEN or (self.state is State.CLOSING and self._reader is not self._engine.sink)
+        if parsing and not self._resting and self._stream.is_reading():
             self._resting = True
             self._stream.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)

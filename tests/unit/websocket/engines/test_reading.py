@@ -305,3 +305,14 @@ async def test_connections_share_a_window_and_no_byte(streams: list[bytes], step
     for data, (messages, controls, failures) in zip(streams, heard, strict=True):
         alone = await outcome(PicowsEngine, [data], 2**20)
         assert (messages, controls, failures) == (alone["messages"], alone["controls"], alone["failures"])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_who_was_closed_rests_as_well(engine: type[StreamEngine]) -> None:
+    async with bench(engine) as stand:
+        connection, stream, _ = stand.open()
+        connection.close(4429, "abuse")
+        _full_read(stand, connection)
+        assert not stream.reading
+        await asyncio.sleep(0)
+        assert stream.reading
