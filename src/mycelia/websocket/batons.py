@@ -44,7 +44,7 @@ class Batons:
         turn = loop.create_future()
         self._waiting.append((turn, alone))
         if not self._moving:
-            self._moving, self.share = True, 1
+            self._moving = True
             self._at = self._clock()
             loop.call_soon(self._pass_on)
         await turn

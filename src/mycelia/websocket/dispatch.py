@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Dispatch"]
 
 _LATE_BYTES = 16 * 1024
-_MANY = 8  # who brings more requests at once than this waits for a baton
+_MANY = 32  # who brings more requests at once than this waits for a baton
 
 
 class Dispatch:
