@@ -122,3 +122,13 @@ async def test_what_is_no_message_of_this_codec_is_refused_too() -> None:
             connection.received(payload, binary)
         codes = [(each["error"]["code"], each["correlationId"]) for each in transport.messages]
         assert codes == [("UNSUPPORTED_DATA", None), *[("RATE_LIMITED", None)] * 2, ("RATE_LIMITED", "c")]
+
+
+async def test_who_was_thrown_out_is_not_read() -> None:
+    async with room(limits={"control_rate": {"max_messages": 3, "window": EVER}}) as stage:
+        connection, transport = stage.open()
+        for _ in range(4):
+            assert transport.reading == []
+            connection.control(Control.PING, b"")
+        assert [code for code, _ in transport.closings] == [4429]
+        assert transport.reading == ["pause"]
