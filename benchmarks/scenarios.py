@@ -94,9 +94,14 @@ _USED = (
     *(Entrant(server, "echo", Dialect.ECHO) for server in ("websockets", "ws", "bun")),
 )
 
+_PROTECTED = _entrants(
+    "rpc", "mycelia", "mycelia-rate", "mycelia-rates", "mycelia-timeout", "mycelia-policy", "mycelia-policy-cached"
+)
+
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("rpc64x1", "Request and reply, 64 connections, 1 in flight", "rpc", 64, 1, _RPC),
     Scenario("rpc64x16", "Request and reply, 64 connections, 16 in flight", "rpc", 64, 16, _RPC + _ECHOES),
+    Scenario("protected", "What protections cost that are off by default, 64 × 16", "rpc", 64, 16, _PROTECTED),
     Scenario("rpc1x1", "Request and reply, 1 connection, 1 in flight", "rpc", 1, 1, _RPC),
     Scenario("rpc4k", "Request and reply with 4 KiB, 64 connections, 1 in flight", "rpc", 64, 1, _RPC, 4096),
     Scenario("fanout1000x1", "Fan-out to 1,000, one broadcast at a time", "fanout", 1000, 1, _FANOUT),
@@ -110,6 +115,7 @@ BARS: tuple[Bar, ...] = (
     Bar("rpc64x1", Metric.RATE, "limit rpc", 0.40, 0.50),
     Bar("rpc64x1", Metric.RATE, "ws rpc", 1.0),
     Bar("rpc64x16", Metric.RATE, "ws echo", 1.5, 2.0),
+    *(Bar("protected", Metric.RATE, "mycelia rpc", None, subject=entrant.key) for entrant in _PROTECTED[1:]),
     Bar("fanout1000x1", Metric.RATE, "bun fanout", None, subject="mycelia fanout"),
     Bar("fanout5000x1", Metric.RATE, "bun fanout", 0.9, 1.0, subject="mycelia fanout"),
     Bar("fanout5000x8", Metric.RATE, "bun fanout", None, subject="mycelia fanout"),

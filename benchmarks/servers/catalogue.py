@@ -22,11 +22,11 @@ class Server:
     command: Callable[[Tools, int, str, int], list[str] | None]
 
 
-def _mycelia(engine: str) -> Callable[[Tools, int, str, int], list[str]]:
+def _mycelia(engine: str, *protect: str) -> Callable[[Tools, int, str, int], list[str]]:
     def command(tools: Tools, port: int, mode: str, connections: int) -> list[str]:
         raised = capacity(connections)
         extra = [] if raised is None else ["--max-connections", str(raised)]
-        return [str(tools.python), str(_MYCELIA), "--engine", engine, "--port", str(port), *extra]
+        return [str(tools.python), str(_MYCELIA), "--engine", engine, "--port", str(port), *extra, *protect]
 
     return command
 
@@ -63,6 +63,11 @@ def _script(name: str, own_environment: bool = False) -> Callable[[Tools, int, s
 SERVERS: dict[str, Server] = {
     "mycelia": Server("Mycelia (picows)", _mycelia("picows")),
     "mycelia-websockets": Server("Mycelia (websockets)", _mycelia("websockets")),
+    "mycelia-rate": Server("Mycelia, a rate limit on", _mycelia("picows", "--protect", "rate")),
+    "mycelia-rates": Server("Mycelia, three rate limits on", _mycelia("picows", "--protect", "rates")),
+    "mycelia-timeout": Server("Mycelia, handler timeout on", _mycelia("picows", "--protect", "timeout")),
+    "mycelia-policy": Server("Mycelia, a policy on", _mycelia("picows", "--protect", "policy")),
+    "mycelia-policy-cached": Server("Mycelia, a cached policy on", _mycelia("picows", "--protect", "policy-cached")),
     "limit": Server("C limit", _limit),
     "bun": Server("bun", _bun),
     "ws": Server("npm ws", _ws),

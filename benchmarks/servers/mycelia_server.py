@@ -1,9 +1,10 @@
-"""The server under test: `mycelia_server.py --engine picows|websockets --port P`.
+"""The server under test: `mycelia_server.py --engine picows|websockets --port P [--protect NAME]`.
 
 Two exposed routes, as an application would write them: `bench://echo` returns the body of its request,
 `bench://publish` broadcasts it (`concurrent`, so that what a publisher has in flight is broadcast in one turn of the
 loop and leaves in one write per recipient). Every protection stays at its default; only `maxConnections`, a capacity
-figure, may be raised to the size of the run, and is printed.
+figure, may be raised to the size of the run, and is printed. `--protect` switches on one protection that is off by
+default, at a limit that is never reached, to measure what it costs.
 """
 
 from __future__ import annotations
@@ -17,12 +18,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from mycelia import BaseSubsystem, Message, MessageSystem
-from mycelia.websocket import WebSocketSubsystem
+from mycelia.websocket import Decision, WebSocketSubsystem
 
 __all__ = ["main"]
 
+_NEVER = {"maxMessages": 10**9, "windowMs": 1000}
+PROTECTIONS: dict[str, dict[str, Any]] = {
+    "rate": {"limits": {"ratePerConnection": _NEVER}},
+    "rates": {"limits": dict.fromkeys(("ratePerConnection", "ratePerAddress", "ratePerPrincipal"), _NEVER)},
+    "timeout": {"limits": {"handlerTimeout": 60_000}},
+    "policy": {"routing": {"policy": lambda message, principal, route: True}},
+    "policy-cached": {"routing": {"policy": lambda message, principal, route: Decision(True, cache=True)}},
+}
 
-async def serve(engine: str, port: int, max_connections: int | None) -> None:
+
+async def serve(engine: str, port: int, max_connections: int | None, protect: str | None) -> None:
     """Serves until SIGTERM or SIGINT."""
     system = MessageSystem("bench-server")
     bench = BaseSubsystem("bench", ms=system)
@@ -48,6 +58,8 @@ async def serve(engine: str, port: int, max_connections: int | None) -> None:
             "acceptRate": accepts,
             "acceptRatePerAddress": accepts,
         }
+    for section, values in PROTECTIONS.get(protect or "", {}).items():
+        config[section] = {**config.get(section, {}), **values}
     sockets = WebSocketSubsystem("websocket", ms=system, config=config)
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -65,8 +77,9 @@ def main() -> None:
     parser.add_argument("--engine", default="picows", choices=("picows", "websockets"))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-connections", type=int, default=None)
+    parser.add_argument("--protect", default=None, choices=tuple(PROTECTIONS))
     given = parser.parse_args()
-    work = serve(given.engine, given.port, given.max_connections)
+    work = serve(given.engine, given.port, given.max_connections, given.protect)
     if sys.platform == "win32":
         asyncio.run(work)
     else:
