@@ -66,22 +66,21 @@ class Headers:
     Immutable. Values are decoded as latin-1 (RFC 9110 §5.5). The look-up table is made at the first look-up.
     """
 
-    __slots__ = ("_last", "_pairs")
+    __slots__ = ("_pairs", "_table")
 
     def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
         self._pairs = tuple(pairs)
-        self._last: dict[str, str] | None = None  # the last value of each lower-case name
+        self._table: dict[str, tuple[str, ...]] | None = None  # all values of each lower-case name
 
     def lines(self, name: str) -> tuple[str, ...]:
         """All values of the lower-case `name`, in order; the quick look-up of this package."""
-        last = self._last
-        if last is None:
-            last = self._last = {key.lower(): value for key, value in self._pairs}
-        if name not in last:
-            return ()
-        if len(last) == len(self._pairs):  # nothing is repeated, as in every request of a browser
-            return (last[name],)
-        return tuple([value for key, value in self._pairs if key.lower() == name])
+        table = self._table
+        if table is None:
+            table = self._table = {}
+            for key, value in self._pairs:
+                key = key.lower()
+                table[key] = (*table[key], value) if key in table else (value,)
+        return table.get(name, ())
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of `name`."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import urandom
 from typing import Any, get_type_hints
-from uuid import uuid4
 
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
@@ -27,7 +27,9 @@ __all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_
 
 
 def _uuid(socket: object) -> str:
-    return str(uuid4())
+    """A random UUID of version 4 (RFC 9562 §5.4) as text, without the object in between."""
+    text = urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
 
 
 @dataclass(frozen=True, slots=True)
