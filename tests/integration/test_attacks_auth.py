@@ -194,7 +194,7 @@ async def test_tokens_that_are_signed_and_wrong(engine: str, caplog: pytest.LogC
         forge(b'{"alg":"HS256","b64":false,"crit":["b64"]}', GOOD),
         forge(b'{"alg":"HS256","kid":7}', GOOD),
         forge(b'{"alg":"HS256","kid":"%s"}' % (b"k" * 300), GOOD),
-        forge(b'{"alg":"HS256","x":%s}' % (b"[" * 2000 + b"]" * 2000), GOOD),
+        forge(b'{"alg":"HS256","x":%s}' % (b"[" * 2000), GOOD),
         forge(b"[]", GOOD),
         forge(b"\xff\xfe", GOOD),
         forge(HS, b"[]"),
