@@ -273,11 +273,11 @@ async def test_a_handler_that_blocks_the_loop_is_named(engine: str, caplog: pyte
 # -- descriptors ---------------------------------------------------------------------------------------------
 
 FEW = """
-import asyncio, json, resource, sys
+import asyncio, json, os, resource, sys
 import uvloop
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 sys.path.insert(0, {root!r})
-from tests.integration.harness import App, Client, handshake
+from tests.integration.harness import App, Client, handshake, until
 
 async def main():
     app = App({{"websocket": {{"type": "{engine}", "host": "127.0.0.1", "port": 0}}}})
@@ -285,6 +285,9 @@ async def main():
     async def opens():
         with open("/dev/null"):
             return app.facet.snapshot()["overload"]["starved"]
+    @app.routes.route("app://room", expose=True)
+    async def room():
+        await until(lambda: len(os.listdir("/proc/self/fd")) < 64)
     async with app.system:
         print(app.port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -318,6 +321,7 @@ async def test_the_last_descriptors_are_not_given_to_newcomers(engine: str, loop
             assert answer["data"] == 100 - served
             for one in crowd:
                 one.leave()
+            assert (await old.request("app://room"))["success"]
             async with Client.socket(port) as late:  # and when there is room again newcomers are served
                 await late.upgrade()
                 assert (await late.request("app://open"))["success"]

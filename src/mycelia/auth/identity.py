@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from math import isfinite
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
-__all__ = ["Identity", "as_identity", "is_subject"]
+from mycelia.errors import Unauthorized
+
+__all__ = ["Identity", "identity_by", "is_subject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,15 @@ def is_subject(given: object) -> TypeGuard[str]:
     return isinstance(given, str) and given != "" and not any("\ud800" <= each <= "\udfff" for each in given)
 
 
-def as_identity(given: object, callback: str) -> Identity:
-    """What an application's callback answered. TypeError, which refuses, for anything but an Identity."""
+async def identity_by(callback: Callable[[str], object], value: str, what: str, unknown: str) -> Identity:
+    """Whom an application's callback, which may be async, names for a value.
+
+    Raises Unauthorized (`unknown`) where it returns None, and TypeError, which refuses as well, for anything else.
+    """
+    found = callback(value)
+    given = await found if isawaitable(found) else found
     if isinstance(given, Identity):
         return given
-    raise TypeError(f"expected {callback} to return an Identity or None, got {type(given).__name__}")
+    if given is None:
+        raise Unauthorized(unknown)
+    raise TypeError(f"expected {what} to return an Identity or None, got {type(given).__name__}")

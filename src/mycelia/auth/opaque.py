@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
 
 from mycelia.auth.authenticator import Credential
-from mycelia.auth.identity import Identity, as_identity
-from mycelia.errors import ConfigError, Unauthorized
+from mycelia.auth.identity import Identity, identity_by
+from mycelia.errors import ConfigError
 
 __all__ = ["TokenAuthenticator"]
 
@@ -27,8 +26,5 @@ class TokenAuthenticator:
 
     async def authenticate(self, credential: Credential) -> Identity:
         """Who holds the token."""
-        found = self._callback(credential.required_token())
-        identity = await found if isawaitable(found) else found
-        if identity is None:
-            raise Unauthorized("the token is not known")
-        return as_identity(identity, "the token callback")
+        token = credential.required_token()
+        return await identity_by(self._callback, token, "the token callback", "the token is not known")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
 
 from mycelia.auth.authenticator import TOKEN_BYTES, Credential
-from mycelia.auth.identity import Identity, as_identity
+from mycelia.auth.identity import Identity, identity_by
 from mycelia.errors import ConfigError, NoCredential, Unauthorized
 
 __all__ = ["SessionAuthenticator"]
@@ -35,8 +34,4 @@ class SessionAuthenticator:
             raise NoCredential(f"no cookie {self._cookie_name!r} beside an allowed Origin was given")
         if len(value) > TOKEN_BYTES:
             raise Unauthorized(f"expected a cookie of at most {TOKEN_BYTES} characters, got {len(value)}")
-        found = self._callback(value)
-        identity = await found if isawaitable(found) else found
-        if identity is None:
-            raise Unauthorized("there is no such session")
-        return as_identity(identity, "the session callback")
+        return await identity_by(self._callback, value, "the session callback", "there is no such session")

@@ -64,6 +64,12 @@ class Options:
     def connectionId(self) -> str | None:  # the spelling of the wire
         return self.connection_id
 
+    @property
+    def principal_id(self) -> str:
+        """Who the principal is; empty for none, and for one that has no name."""
+        principal = self.principal
+        return principal.id if principal is not None else ""
+
     def __getitem__(self, key: str) -> Any:
         name = _ALIASES.get(key, key)
         if name not in Options.__slots__:

@@ -53,7 +53,7 @@ def check_known(route: Route, options: Options) -> None:
     """Raises unless the caller is a client that is known by a name, or no client at all."""
     if options.caller.kind == "client":
         try:
-            known = options.principal is not None and bool(options.principal.id)
+            known = bool(options.principal_id)
         except Exception as fault:
             raise Forbidden(f"{route.path}: the caller's principal cannot be read") from fault
         if not known:
@@ -166,9 +166,8 @@ def _limited(route: Route, inner: Call, limiter: RateLimiter) -> Call:
 
 
 def _principal_of(options: Options) -> str | None:
-    principal = options.principal
     # Who is not known is told apart by connection: nobody passes for having no name.
-    return (principal.id if principal is not None else "") or options.connection_id
+    return options.principal_id or options.connection_id
 
 
 def _address_of(options: Options) -> str | None:

@@ -70,6 +70,11 @@ class RateLimiter:
         self._burst = self._interval * (max_messages - 1)
         self._buckets: OrderedDict[Hashable, int] = OrderedDict()  # when each will be full; the quietest first
 
+    @classmethod
+    def of(cls, rate: Rate | None) -> RateLimiter | None:
+        """A limiter of this rate; None for none."""
+        return None if rate is None else cls(rate.max_messages, rate.window)
+
     def __len__(self) -> int:
         return len(self._buckets)
 

@@ -27,12 +27,13 @@ from mycelia.errors import (
 )
 from mycelia.protocol.codes import Close
 from mycelia.protocol.credentials import cookies, credentials
-from mycelia.protocol.envelope import Event, Request
+from mycelia.protocol.envelope import Request
 from mycelia.protocol.handshake import Handshake, origin_allowed
 from mycelia.websocket.expiry import Expiry
 from mycelia.websocket.faults import outcome_response
 from mycelia.websocket.first import FirstMessage, token_of
 from mycelia.websocket.inbound import silent
+from mycelia.websocket.notice import notice
 from mycelia.websocket.outbox import Overflow
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import ClientOptions, identity_of
@@ -216,8 +217,8 @@ class Authentication:
         Raises Forbidden when it is another subject than the one that the connection has; that one has to connect
         anew. Does nothing when the connection is closing.
         """
-        held = connection.options.principal
-        if held is not None and held.id and held.id != identity.subject:
+        held = connection.options.principal_id
+        if held and held != identity.subject:
             raise Forbidden("the credential is for another subject than this connection's")
         if connection.phase in (Phase.PENDING, Phase.OPEN):
             self._adopt(connection, identity)
@@ -288,9 +289,8 @@ class Authentication:
     def _warn(self, connection: WebSocketConnection, left: float) -> None:
         if not connection.is_open:
             return
-        if connection.client.subprotocol == connection.dialect.codec.subprotocol is not None:
-            event = Event("websocket.token_expiring", {"expiresInMs": int(left * 1000)})
-            connection.push(connection.dialect.pack(event), Overflow.DROP_NEWEST)
+        if packet := notice(connection, "websocket.token_expiring", {"expiresInMs": int(left * 1000)}):
+            connection.push(packet, Overflow.DROP_NEWEST)
         self._runtime.lifecycle.expiring(connection, left)
 
     def _end(self, connection: WebSocketConnection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 from mycelia.errors import ConfigError
 from mycelia.websocket.address import Tally, address_key
@@ -98,6 +99,14 @@ class Connections:
     def living(self) -> list[WebSocketConnection]:
         """A snapshot of all that still have a transport."""
         return [each for each in self._all.values() if each.phase is not Phase.CLOSED]
+
+    async def wait_until_left(self, seconds: float) -> None:
+        """Returns when none has a transport, and after `seconds` at the latest."""
+        self.emptied.clear()
+        if self.living():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, seconds)):
+                    await self.emptied.wait()
 
     def __len__(self) -> int:
         return len(self._open)

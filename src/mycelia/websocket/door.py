@@ -7,23 +7,13 @@ without an answer: writing one would cost more than it cost the peer to knock. I
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 
 from mycelia.kernel.rate import Rate, RateLimiter
 from mycelia.websocket.address import Tally, address_key
 from mycelia.websocket.refusals import Limit, Refusals
 
-__all__ = ["Door", "affordable"]
-
-
-def affordable(wanted: int, descriptors: int | None = None) -> int:
-    """`wanted`, but at most a quarter of the file descriptors that this process may have (RLIMIT_NOFILE)."""
-    if descriptors is None:
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if descriptors == resource.RLIM_INFINITY:
-        return wanted
-    return max(1, min(wanted, descriptors // 4))
+__all__ = ["Door"]
 
 
 class Door:
@@ -51,8 +41,7 @@ class Door:
 
     def limit_rates(self, rate: Rate | None, per_address: Rate | None) -> None:
         """Sets how many may be accepted in how much time."""
-        self._rate = RateLimiter(rate.max_messages, rate.window) if rate else None
-        self._rate_per_address = RateLimiter(per_address.max_messages, per_address.window) if per_address else None
+        self._rate, self._rate_per_address = RateLimiter.of(rate), RateLimiter.of(per_address)
 
     def spare(self, trusted: Callable[[str], bool]) -> None:
         """Counts addresses that are `trusted`, which are proxies for many, in all only."""

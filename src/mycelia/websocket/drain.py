@@ -11,12 +11,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mycelia.protocol.codes import Close
-from mycelia.protocol.envelope import Event
+from mycelia.websocket.notice import notice
 from mycelia.websocket.outbox import Overflow
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.settings import between, check_fields, seconds
@@ -68,7 +67,7 @@ class Drain:
         while self._living() and loop.time() < last:
             await self._advise(begun, window)
             await self._close_idle(loop.time())
-            await self._emptied(min(step, last - loop.time()))
+            await self._runtime.connections.wait_until_left(min(step, last - loop.time()))
         if self._living():
             await self._cut_short(end, step)
         for connection in self._living():
@@ -120,26 +119,16 @@ class Drain:
             for connection in self._living():
                 self._moments[connection] = 0.0
             await self._close_idle(loop.time())
-            await self._emptied(min(step, end - loop.time()))
+            await self._runtime.connections.wait_until_left(min(step, end - loop.time()))
         for connection in self._living():
             connection.close(Close.SERVICE_RESTART, "the server restarts")
-        await self._emptied(max(0.0, end - loop.time()))
-
-    async def _emptied(self, seconds: float) -> None:
-        """Returns when no connection has a transport, or after `seconds`."""
-        connections = self._runtime.connections
-        connections.emptied.clear()
-        if connections.living():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, seconds)):
-                    await connections.emptied.wait()
+        await self._runtime.connections.wait_until_left(max(0.0, end - loop.time()))
 
 
 def _tell(connection: WebSocketConnection, milliseconds: int) -> None:
     """The advice, for those who asked for frames of this kind by their subprotocol."""
-    if connection.client.subprotocol == connection.dialect.codec.subprotocol is not None:
-        event = Event("websocket.reconnect", {"afterMs": milliseconds})
-        connection.push(connection.dialect.pack(event), Overflow.DROP_NEWEST)
+    if packet := notice(connection, "websocket.reconnect", {"afterMs": milliseconds}):
+        connection.push(packet, Overflow.DROP_NEWEST)
 
 
 def _answered(connection: WebSocketConnection) -> bool:
@@ -153,7 +142,7 @@ def _cut_short(runtime: Runtime, connection: WebSocketConnection) -> int:
     worker = connection.worker
     if worker is None or worker.idle:
         return 0
-    cut = len(worker.backlog) + len(worker.tasks) - (worker.asleep is not None)
+    cut = worker.unanswered
     while worker.backlog:
         work, payload = worker.backlog.popleft()
         worker.backlog_bytes -= len(payload)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mycelia.kernel.router import Route
@@ -23,7 +22,7 @@ def announce(runtime: Runtime) -> None:
     neither an authenticator nor a `connect` handler.
     """
     resolver = runtime.dispatch.resolver
-    routes = list(_reachable(runtime))
+    routes = _reachable(runtime)
     handlers = sorted(resolver.handlers, key=lambda route: route.path)
     default = [f"{runtime.config.routing.default_path} (with whatever else)"] if resolver.default_is_own() else []
     shown = [_shown(route) for route in (*routes, *handlers)]
@@ -40,12 +39,10 @@ def announce(runtime: Runtime) -> None:
         )
 
 
-def _reachable(runtime: Runtime) -> Iterator[Route]:
+def _reachable(runtime: Runtime) -> list[Route]:
     resolver = runtime.dispatch.resolver
     routes = (route for subsystem in runtime.system.subsystems.values() for route in subsystem.routes)
-    return iter(
-        sorted((each for each in routes if each.expose or resolver.exposes(each.path)), key=lambda route: route.path)
-    )
+    return sorted((each for each in routes if each.expose or resolver.exposes(each.path)), key=lambda route: route.path)
 
 
 def _shown(route: Route) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 from collections.abc import Callable, Iterable
@@ -19,12 +18,12 @@ from mycelia.websocket.authentication import Authentication
 from mycelia.websocket.broadcast import BroadcastResult, Filter
 from mycelia.websocket.config import Config, ServerConfig
 from mycelia.websocket.connection import WebSocketConnection
+from mycelia.websocket.descriptors import descriptor_limit
 from mycelia.websocket.drain import Drain
 from mycelia.websocket.engines.base import Engine, EngineOptions, load_engine
 from mycelia.websocket.exposure import announce
 from mycelia.websocket.lifecycle import ConnectionEvent
 from mycelia.websocket.outbox import Overflow, Verdict
-from mycelia.websocket.pressure import descriptor_limit
 from mycelia.websocket.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class WebSocketFacet(Facet):
             for connection in runtime.connections.living():
                 connection.close(Close.GOING_AWAY, "the server is stopping")
             limit = self.config.connection.close_timeout
-            await self._emptied(limit + 0.5)
+            await runtime.connections.wait_until_left(limit + 0.5)
             for _, engine in self._engines:
                 await engine.stop()
             await runtime.close(limit)
@@ -304,12 +303,3 @@ class WebSocketFacet(Facet):
             max_descriptor=descriptor_limit(self.config.overload.spare_descriptors),
             library=server.options,
         )
-
-    async def _emptied(self, seconds: float) -> None:
-        """Waits until no connection has a transport, and no longer than `seconds`."""
-        connections = self._runtime.connections
-        connections.emptied.clear()
-        if connections.living():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await connections.emptied.wait()

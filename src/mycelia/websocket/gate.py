@@ -29,7 +29,8 @@ from mycelia.protocol.handshake import (
 from mycelia.websocket.address import Proxies, address_key
 from mycelia.websocket.client import ClientInfo
 from mycelia.websocket.connection import WebSocketConnection
-from mycelia.websocket.door import Door, affordable
+from mycelia.websocket.descriptors import affordable
+from mycelia.websocket.door import Door
 from mycelia.websocket.refusals import Limit
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ class Gate:
         most = self._limits.connections_per_principal
         if not most:
             return True
-        principal = connection.options.principal
-        if self._runtime.connections.claim(connection, principal.id if principal is not None else "", most):
+        if self._runtime.connections.claim(connection, connection.options.principal_id, most):
             return True
         self._runtime.refusals.add(Limit.CONNECTIONS_PER_PRINCIPAL)
         return False

@@ -56,7 +56,7 @@ class Heartbeat:
             return self._beat(connection)
         verdict = self.ageing.verdict(connection, self.wheel.late)
         if isinstance(verdict, tuple):
-            self._hang_up(connection, *verdict)
+            self._runtime.lifecycle.hang_up(connection, *verdict)
             return 0.0
         again = self._beat(connection)
         return min(again, verdict) if again else 0.0
@@ -81,9 +81,5 @@ class Heartbeat:
             return self._timeout - waited
         if waited < self._timeout + TICK or connection.paused or self.wheel.late:
             return TICK  # a turn of the loop in between, in which what has arrived is read
-        self._hang_up(connection, Close.HEARTBEAT_LOST, "no answer to a ping")
+        self._runtime.lifecycle.hang_up(connection, Close.HEARTBEAT_LOST, "no answer to a ping")
         return 0.0
-
-    def _hang_up(self, connection: WebSocketConnection, code: Close, reason: str) -> None:
-        self._runtime.lifecycle.failed(connection, code, reason)
-        connection.close(code, reason)

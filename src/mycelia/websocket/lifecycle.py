@@ -21,13 +21,13 @@ from mycelia.kernel.outcome import read
 from mycelia.kernel.path import Pattern
 from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Close, Code
-from mycelia.protocol.envelope import Event
 from mycelia.protocol.handshake import Handshake, public_view
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.execution import clear_cancellation
 from mycelia.websocket.faults import apology
 from mycelia.websocket.first import FirstMessage
 from mycelia.websocket.inbound import ClientMessage
+from mycelia.websocket.notice import notice
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import identity_of
 
@@ -96,6 +96,11 @@ class Lifecycle:
         if connection.phase is not Phase.CLOSED and connection not in self._faults:
             self._runtime.refusals.failed(code)
             self._faults.setdefault(connection, (int(code), reason))
+
+    def hang_up(self, connection: WebSocketConnection, code: Close, reason: str) -> None:
+        """Closes a connection for a fault, which `error` tells before `disconnect`."""
+        self.failed(connection, code, reason)
+        connection.close(code, reason)
 
     def closed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
         """The transport is gone. Called once per connection that was opened."""
@@ -194,9 +199,7 @@ class Lifecycle:
         return refusal
 
     def _accept(self, connection: WebSocketConnection) -> None:
-        greeting = b""
-        if connection.client.subprotocol == connection.dialect.codec.subprotocol is not None:
-            greeting = connection.dialect.pack(Event("websocket.connected", self._introduction(connection)))
+        greeting = notice(connection, "websocket.connected", self._introduction(connection))
         connection.accepted = True  # from here on it has a principal
         if not self._runtime.gate.claim(connection):
             connection.accepted = False

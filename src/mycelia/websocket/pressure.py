@@ -17,7 +17,7 @@ from typing import Any
 from mycelia.websocket.settings import between, check_fields, seconds
 from mycelia.websocket.stall import StallWatch
 
-__all__ = ["TICK", "OverloadConfig", "Pressure", "descriptor_limit", "resident_bytes"]
+__all__ = ["TICK", "OverloadConfig", "Pressure", "resident_bytes"]
 
 logger = logging.getLogger("mycelia.websocket")
 
@@ -176,15 +176,3 @@ def resident_bytes() -> int:
         return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
-
-
-def descriptor_limit(spare: int) -> int:
-    """The number from which on a new connection's descriptor is one of the last `spare`; 0 for no limit."""
-    if not spare:
-        return 0
-    try:
-        import resource
-    except ImportError:
-        return 0
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 0 if limit == resource.RLIM_INFINITY else max(1, limit - spare)

@@ -102,8 +102,7 @@ class Runtime:
 
     def requests(self) -> int:
         """How many requests of all connections run or wait."""
-        workers = [each.worker for each in self.connections.living() if each.worker is not None]
-        return sum(len(each.backlog) + len(each.tasks) - (each.asleep is not None) for each in workers)
+        return sum(each.worker.unanswered for each in self.connections.living() if each.worker is not None)
 
     def dialects(self) -> Iterable[Dialect]:
         """Every dialect that a connection has used."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mycelia.errors import RateLimited
-from mycelia.kernel.rate import Rate, RateLimiter
+from mycelia.kernel.rate import RateLimiter
 from mycelia.protocol.codes import Close
 from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response
-from mycelia.websocket.address import address_key
 from mycelia.websocket.engines.base import CanPause, Control
 from mycelia.websocket.faults import failure, fault_of
 from mycelia.websocket.inbound import silent
@@ -58,16 +57,16 @@ class Throttle:
         limits = runtime.config.limits
         self._runtime = runtime
         self._rules = tuple(
-            (owner_of, RateLimiter(rate.max_messages, rate.window), limit)
+            (owner_of, limiter, limit)
             for rate, owner_of, limit in (
                 (limits.rate_per_connection, _connection_of, Limit.RATE_PER_CONNECTION),
                 (limits.rate_per_principal, _principal_of, Limit.RATE_PER_PRINCIPAL),
                 (limits.rate_per_address, _address_of, Limit.RATE_PER_ADDRESS),
             )
-            if rate is not None
+            if (limiter := RateLimiter.of(rate)) is not None
         )
-        self._controls = _limiter(limits.control_rate)
-        self._abuse = _limiter(limits.abuse)
+        self._controls = RateLimiter.of(limits.control_rate)
+        self._abuse = RateLimiter.of(limits.abuse)
         self._small = limits.small_fragment_bytes
 
     # -- messages ------------------------------------------------------------------------------------
@@ -162,15 +161,10 @@ class Throttle:
                 limiter.forget(connection.id)
 
     def _hang_up(self, connection: WebSocketConnection, reason: str) -> None:
-        self._runtime.lifecycle.failed(connection, Close.ABUSE, reason)
         transport = connection.transport
-        connection.close(Close.ABUSE, reason)
+        self._runtime.lifecycle.hang_up(connection, Close.ABUSE, reason)
         if isinstance(transport, CanPause):
             transport.pause()  # what it goes on sending is not even read; the Close has its deadline
-
-
-def _limiter(rate: Rate | None) -> RateLimiter | None:
-    return None if rate is None else RateLimiter(rate.max_messages, rate.window)
 
 
 def _connection_of(connection: WebSocketConnection) -> str | None:
@@ -178,9 +172,8 @@ def _connection_of(connection: WebSocketConnection) -> str | None:
 
 
 def _principal_of(connection: WebSocketConnection) -> str | None:
-    principal: Any = connection.options.principal
-    return (principal.id if principal is not None else "") or None
+    return connection.options.principal_id or None
 
 
 def _address_of(connection: WebSocketConnection) -> str | None:
-    return address_key(connection.client.remote_address) or None
+    return connection.client.network or None

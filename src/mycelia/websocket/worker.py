@@ -120,6 +120,11 @@ class Worker:
         """Everything of this connection that runs."""
         return [self.task, *(self._overlapping or ())]
 
+    @property
+    def unanswered(self) -> int:
+        """How many requests wait or run."""
+        return len(self.backlog) + len(self.tasks) - (self.asleep is not None)
+
     def retire(self) -> None:
         """Ends the task of an idle worker; its connection makes another when it needs one."""
         if self.idle:

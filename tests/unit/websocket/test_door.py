@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.kernel.rate import Rate
-from mycelia.websocket.door import Door, affordable
+from mycelia.websocket.descriptors import affordable
+from mycelia.websocket.door import Door
 from mycelia.websocket.refusals import Limit, Refusals
 
 

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from mycelia.errors import ConfigError
-from mycelia.websocket.pressure import TICK, OverloadConfig, Pressure, descriptor_limit, resident_bytes
+from mycelia.websocket.descriptors import descriptor_limit
+from mycelia.websocket.pressure import TICK, OverloadConfig, Pressure, resident_bytes
 from tests.unit.websocket.support import TimeLoop, in_fake_time
 
 

@@ -26,7 +26,7 @@ from mycelia.protocol.codes import Close, parse_close
 from mycelia.protocol.frames import FrameFault
 from mycelia.websocket.engines.base import SilentLogger
 from mycelia.websocket.engines.listener import StreamEngine
-from mycelia.websocket.engines.reader import Reader, State
+from mycelia.websocket.engines.reader import READ_BYTES, Reader, State
 from mycelia.websocket.engines.stream import StreamConnection
 
 apply_mask: Callable[[bytes, bytes], bytes]
@@ -46,7 +46,6 @@ _OPCODES = {
     WSMsgType.CLOSE: 8, WSMsgType.PING: 9, WSMsgType.PONG: 10,
 }  # fmt: skip
 _BUFFER_BYTES = 16 * 1024
-_READ_BYTES = 16 * 1024
 _SHORT_BYTES = 4 * 1024  # the beginning of a message up to this long is kept outside of parsers
 _KEEP_BYTES = 32 * 1024  # a pooled parser whose buffer is larger than this is dropped
 _POOL_SIZE = 16
@@ -180,7 +179,7 @@ class _Connection(StreamConnection):
         if self._reader is not None or self.state is _HANDSHAKE:
             super().buffer_updated(count)
             return
-        data, full = self._engine.window[:count].tobytes(), count == _READ_BYTES
+        data, full = self._engine.window[:count].tobytes(), count == READ_BYTES
         if self._head:
             data, self._head = self._head + data, b""
             count = len(data)
@@ -220,13 +219,8 @@ class _Connection(StreamConnection):
             self._head = rest
             self._account(len(rest))
             return
-        while rest and self.state is not _CLOSED:
-            if self._reader is None:
-                self._reader = self._engine.acquire(self)
-            buffer = memoryview(self._reader.get_buffer(len(rest)))
-            piece, rest = rest[: len(buffer)], rest[len(buffer) :]
-            buffer[: len(piece)] = piece
-            super().buffer_updated(len(piece))
+        self._reader = self._engine.acquire(self)
+        self.feed(rest)
 
     def _begins_short(self, rest: bytes) -> bool:
         if rest[0] != _TEXT and rest[0] != _BINARY:
@@ -246,7 +240,7 @@ class PicowsEngine(StreamEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.window = memoryview(self.scratch)[:_READ_BYTES]  # what one read may bring: nobody else waits for longer
+        self.window = memoryview(self.scratch)[:READ_BYTES]
         self._pool: list[_Parser] = []
 
     def configure(self, library: Mapping[str, Any]) -> None:

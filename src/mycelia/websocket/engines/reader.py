@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Protocol
 
-__all__ = ["Reader", "Sink", "State"]
+__all__ = ["READ_BYTES", "Reader", "Sink", "State"]
+
+READ_BYTES = 16 * 1024  # what one turn of the loop may bring one connection: nobody else waits for longer
 
 
 class State(IntEnum):

@@ -20,7 +20,7 @@ from mycelia.protocol.codes import Close, may_send
 from mycelia.protocol.frames import close_frame, frame, ping_frame, pong_frame
 from mycelia.protocol.handshake import Accept, HttpReply
 from mycelia.websocket.engines.base import Control, Peer
-from mycelia.websocket.engines.reader import Reader, State
+from mycelia.websocket.engines.reader import READ_BYTES, Reader, State
 from mycelia.websocket.engines.verdict import Refused, judge
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ logger = logging.getLogger("mycelia.websocket.engine")
 _CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
 _HANDSHAKE, _OPEN = State.HANDSHAKE, State.OPEN  # reading a member of an Enum class costs as much as a call
 _EMPTY_CLOSE = b"\x88\x00"
-_READ_BYTES = 16 * 1024  # what one turn of the loop may bring one connection: nobody else waits for longer
 
 
 class StreamConnection(asyncio.BufferedProtocol):
@@ -74,7 +73,7 @@ class StreamConnection(asyncio.BufferedProtocol):
                 return self._engine.scratch
             reader = self._reader = self._engine.acquire(self)
         buffer = reader.get_buffer(hint)
-        return buffer if len(buffer) <= _READ_BYTES else memoryview(buffer)[:_READ_BYTES]
+        return buffer if len(buffer) <= READ_BYTES else memoryview(buffer)[:READ_BYTES]
 
     def buffer_updated(self, count: int) -> None:
         reader = self._reader
@@ -87,7 +86,7 @@ class StreamConnection(asyncio.BufferedProtocol):
                 self._account(0)
         elif reader is self._reader:
             self._account(reader.held_bytes)
-        if count >= _READ_BYTES:
+        if count >= READ_BYTES:
             self.rest()
 
     def rest(self) -> None:
@@ -169,9 +168,13 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._stream.write(response)
         self.peer = cast(Peer, answer.peer)
         self.peer.opened(self)
-        while rest and self.state is not State.CLOSED:
-            buffer = memoryview(self.get_buffer(len(rest)))
-            piece, rest = rest[: len(buffer)], rest[len(buffer) :]
+        self.feed(rest)
+
+    def feed(self, data: bytes) -> None:
+        """Reads bytes that came with others, as if the event loop brought them now."""
+        while data and self.state is not State.CLOSED:
+            buffer = memoryview(self.get_buffer(len(data)))
+            piece, data = data[: len(buffer)], data[len(buffer) :]
             buffer[: len(piece)] = piece
             self.buffer_updated(len(piece))
 

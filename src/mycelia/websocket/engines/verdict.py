@@ -8,26 +8,25 @@ from typing import NamedTuple, Protocol
 from mycelia.protocol.handshake import (
     Accept,
     BadHandshake,
-    Handshake,
     HttpReply,
     accept_response,
     check_upgrade,
     read_request,
 )
+from mycelia.protocol.request import Handshake
+from mycelia.websocket.engines.base import Gate
 
 __all__ = ["Admitted", "Judge", "Refused", "judge"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
 
-class Judge(Protocol):
+class Judge(Gate, Protocol):
     """Who decides about a request that is well-formed: the engine, by asking its gate."""
 
     @property
     def secure(self) -> bool:
         """Whether the connection is encrypted."""
-
-    def admit(self, request: Handshake) -> Accept | HttpReply: ...
 
     def misread(self, status: int) -> None:
         """A head was refused before `admit` was asked."""
