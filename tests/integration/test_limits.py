@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any
 
 import pytest
 
 from mycelia import BaseSubsystem, Message, MessageSystem, MessageTooLarge, RateLimiter
+from mycelia.auth import Credential, Identity
+from mycelia.errors import Forbidden, NoCredential, Unauthorized, Unavailable, Untimely
+from mycelia.protocol.codec import CODECS
 from mycelia.protocol.codes import parse_close
 from mycelia.protocol.frames import Opcode
 from mycelia.protocol.handshake import HEAD_LIMIT_BYTES, HEADER_LIMIT
@@ -217,6 +220,195 @@ async def test_connections_of_one_principal(engine: str) -> None:
 
 
 @each_engine
+async def test_who_signs_in_by_a_message_of_the_application_counts_for_its_principal(engine: str) -> None:
+    def setup(hall: Hall) -> None:
+        @hall.app.route("app://sign-in", expose=True)
+        async def sign_in(message: Any, params: Any, options: Any) -> str:
+            options.connection.metadata["userId"] = message.body
+            return "in"
+
+        @hall.app.route("app://sign-out", expose=True)
+        async def sign_out(connection: Any) -> None:
+            del connection.metadata["userId"]
+
+    async with serving(engine, setup, limits={"connections_per_principal": 2}) as hall:
+        first, second, third, fourth = [await hall.open() for _ in range(4)]
+        for guest in (first, second, second):
+            assert await guest.code("app://sign-in", "ada") == "ok"
+        await third.send("app://sign-in", "ada")
+        assert await third.closed() == 4429
+        assert await fourth.code("app://sign-in", "bob") == "ok"
+        assert await first.code("app://sign-out") == "ok"
+        assert await fourth.code("app://sign-in", "ada") == "ok"
+        assert hall.count("connectionsPerPrincipal") == 1
+
+
+# -- failed logins -------------------------------------------------------------------------------------
+
+
+class Clerk:
+    """An authenticator that knows one token, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.gate: asyncio.Event | None = None
+
+    async def authenticate(self, credential: Credential) -> Identity:
+        token = credential.required_token()
+        self.asked.append(token)
+        if self.gate is not None:
+            await self.gate.wait()
+        if token in FAULTS:
+            raise FAULTS[token]
+        if token != "good":
+            raise Unauthorized("no such token")
+        return Identity("ada")
+
+
+FAULTS: Mapping[str, Exception] = {
+    "none": NoCredential("not mine"),
+    "over": Untimely("expired"),
+    "away": Unavailable("no database"),
+    "banned": Forbidden("banned"),
+    "broken": KeyError("broken"),
+}
+
+
+def bearer(token: str) -> tuple[str, str]:
+    return "Authorization", f"Bearer {token}"
+
+
+async def login(hall: Hall, token: str, carrier: str) -> str | int:
+    """How a login ends: `ada`, an HTTP status, or the code of a Close."""
+    guest = await hall.dial()
+    headers = [bearer(token)] if carrier == "handshake" else []
+    answer = await guest.ask(request_head("ws://127.0.0.1/ws", headers))
+    if answer.status != 101:
+        assert answer.status == 429 and b"limits.failedLogins" in answer.body
+        assert 0 < int(answer.headers["retry-after"]) <= EVER
+        return answer.status
+    path, body = ("app://echo", "ada") if carrier == "handshake" else ("websocket://authenticate", {"token": token})
+    await guest.send(path, body)
+    frame = await within(guest.wire.receive())
+    assert frame is not None
+    if frame.opcode == Opcode.CLOSE:
+        return parse_close(frame.payload)[0]
+    data = json.loads(frame.payload)["data"]
+    return str(data if isinstance(data, str) else data["subject"])
+
+
+@each_engine
+@pytest.mark.parametrize(("carrier", "refusal"), [("handshake", 429), ("message", 4429)])
+async def test_failed_logins_of_one_address(engine: str, carrier: str, refusal: int) -> None:
+    """However many connections it takes for them: beyond the rate nobody is asked, not even about a good one."""
+    clerk = Clerk()
+    async with serving(engine, limits={"failed_logins": rate(3)}, authentication={"authenticator": clerk}) as hall:
+        tokens = ["bad-1", "good", "bad-2", "good", "good", "bad-3"]
+        found = [await login(hall, token, carrier) for token in tokens]
+        assert found == [4401, "ada", 4401, "ada", "ada", 4401]
+        assert (hall.count("failedLogins"), hall.count("authentication")) == (0, 3)
+        assert [await login(hall, token, carrier) for token in ("bad-4", "good")] == [refusal] * 2
+        assert clerk.asked == tokens
+        assert (hall.count("failedLogins"), hall.count("authentication")) == (2, 3)
+
+
+@each_engine
+async def test_failed_renewals_count_as_well_and_are_told_when_to_come_again(engine: str) -> None:
+    clerk = Clerk()
+    authentication = {"authenticator": clerk, "mode": "optional"}
+    limits = {"failed_logins": rate(3), "abuse": rate(2)}
+    async with serving(engine, limits=limits, authentication=authentication) as hall:
+        first, second = await hall.open(), await hall.open()
+        for guest in (first, second, first):
+            assert await guest.code("websocket://authenticate", {"token": "bad"}) == "UNAUTHORIZED"
+        for guest in (first, second):
+            answer = await guest.request("websocket://authenticate", {"token": "good"})
+            assert answer["error"]["code"] == "RATE_LIMITED" and answer["error"]["retryable"] is True
+            assert 0 < answer["error"]["details"]["retryAfterMs"] <= EVER * 1000 / 3
+        assert await first.code("app://echo") == "ok", "what is no login goes on"
+        assert await hall.status() == 101, "who brings no credential comes in"
+        assert await first.code("websocket://authenticate", {"token": "good"}) == "RATE_LIMITED"
+        await first.send("websocket://authenticate", {"token": "good"})
+        assert await first.closed() == 4429, "going on after refusals is abuse here, too"
+        assert clerk.asked == ["bad"] * 3 and hall.count("failedLogins") == 4
+
+
+@each_engine
+@pytest.mark.parametrize("token", FAULTS)
+async def test_what_is_no_guess_is_not_counted(engine: str, token: str) -> None:
+    limits, clerk = {"failed_logins": rate(1)}, Clerk()
+    async with serving(engine, limits=limits, authentication={"authenticator": clerk, "deadline": 0}) as hall:
+        for _ in range(3):
+            assert await login(hall, token, "handshake") in (4401, 4403, 1011, 1013)
+        assert await login(hall, "x" * 9000, "handshake") == 4401  # which nobody was asked about
+        assert await login(hall, "good", "handshake") == "ada"
+        assert clerk.asked == [token] * 3 + ["good"]
+
+
+@each_engine
+async def test_guessing_side_by_side_is_no_faster(engine: str) -> None:
+    clerk = Clerk()
+    clerk.gate = asyncio.Event()
+    async with serving(engine, limits={"failed_logins": rate(3)}, authentication={"authenticator": clerk}) as hall:
+        guesses = [asyncio.create_task(login(hall, "bad", "handshake")) for _ in range(6)]
+        await until(lambda: len(clerk.asked) == 6)
+        clerk.gate.set()
+        assert await asyncio.gather(*guesses) == [4401] * 6, "all came before one was found bad"
+        refused = await (await hall.dial()).ask(request_head("ws://127.0.0.1/ws", [bearer("good")]))
+        assert refused.status == 429
+        assert 3 * EVER / 3 < int(refused.headers["retry-after"]) <= 4 * EVER / 3, "three too many, and the next"
+
+
+@each_engine
+async def test_failed_logins_of_another_address_are_anothers(engine: str) -> None:
+    limits = {"failed_logins": rate(1), "trusted_proxies": ["127.0.0.1"]}
+    async with serving(engine, limits=limits, authentication={"authenticator": Clerk()}) as hall:
+
+        async def status(address: str, token: str = "bad") -> int:
+            return await hall.status(("X-Forwarded-For", address), bearer(token))
+
+        for address in ("192.0.2.1", "2001:db8:1::1"):
+            guest = await hall.open(("X-Forwarded-For", address), bearer("bad"))
+            assert await guest.closed() == 4401
+        assert [await status("192.0.2.1"), await status("2001:db8:1::2")] == [429, 429]
+        assert [await status("192.0.2.2", "good"), await status("2001:db8:2::1", "good")] == [101, 101]
+
+
+@each_engine
+@pytest.mark.parametrize("how", ["raises", "returns"])
+async def test_a_connect_handler_that_refuses_tokens_is_not_asked_for_ever(engine: str, how: str) -> None:
+    """The seed's own way: without an authenticator it is `connect` that says what a token is worth."""
+
+    def setup(hall: Hall) -> None:
+        @hall.sockets.route("websocket://connect")
+        async def connect(message: Any, params: Any, options: Any) -> Any:
+            token = message.body["token"]
+            hall.told.append(str(token))
+            if token in FAULTS:
+                raise FAULTS[token]
+            if token in ("good", None):
+                return None
+            if how == "raises":
+                raise Unauthorized("no such token")
+            return {"success": False}
+
+    async with serving(engine, setup, limits={"failed_logins": rate(3)}) as hall:
+        tokens = ["bad-1", "over", "banned", "bad-2", "good", "bad-3"]
+        found = [await login(hall, token, "handshake") for token in tokens]
+        assert found == [4401, 4401, 4403, 4401, "ada", 4401]
+        assert [await login(hall, token, "handshake") for token in ("bad-4", "good")] == [429] * 2
+        assert hall.told == tokens and hall.count("failedLogins") == 2
+        assert await hall.status() == 101, "who brings no token is let in as ever"
+
+
+@each_engine
+async def test_without_that_limit_one_may_guess(engine: str) -> None:
+    async with serving(engine, limits={"failed_logins": None}, authentication={"authenticator": Clerk()}) as hall:
+        assert [await login(hall, "bad", "handshake") for _ in range(25)] == [4401] * 25
+        assert await login(hall, "good", "handshake") == "ada"
+
+
+@each_engine
 @pytest.mark.parametrize(
     ("key", "counter"), [("max_half_open", "halfOpen"), ("max_half_open_per_address", "halfOpenPerAddress")]
 )
@@ -350,6 +542,38 @@ async def test_size_of_what_is_sent_and_broadcast(engine: str) -> None:
             await hall.system.send(Message("websocket://broadcast", {**event, "data": "x" * 1100}))
         assert await guest.code("app://echo") == "ok", "nothing of it was sent"
         assert hall.count("outboundBytes") == 3
+
+
+@each_engine
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+async def test_values_of_a_message(engine: str, codec: str) -> None:
+    most, encode, decode = 32_768, CODECS[codec].encode_value, CODECS[codec].decode_value
+
+    def setup(hall: Hall) -> None:
+        hall.app.register_route("app://size", lambda message, params, options: len(message.body), expose=True)
+
+    async with serving(engine, setup, limits={"message_values": most}) as hall:
+        guest = await hall.dial()
+        await guest.ask(request_head("ws://127.0.0.1/ws", (), [f"mycelia.v1.{codec}"]))
+        opcode = Opcode.BINARY if codec == "msgpack" else Opcode.TEXT
+
+        async def ask(values: int) -> Any:  # the envelope, its path, its correlation id and the list are four
+            body = ["a,b"] * (values - 4)
+            await guest.frame(opcode, encode({"path": "app://size", "body": body, "correlationId": "k"}))
+            while True:
+                frame = await within(guest.wire.receive())
+                assert frame is not None
+                answer = decode(frame.payload)
+                assert isinstance(answer, dict)
+                if "success" in answer:
+                    assert answer["correlationId"] == "k"
+                    return answer["data"] if answer["success"] else answer["error"]
+
+        assert await ask(most) == most - 4
+        error = await ask(most + 1)
+        assert error["code"] == "INVALID_MESSAGE" and error["details"] == {"limit": most}
+        assert await ask(10) == 6
+        assert hall.count("messageValues") == 1
 
 
 @each_engine
@@ -619,6 +843,75 @@ async def test_a_handler_has_the_shortest_of_three_times(engine: str, who: str) 
         assert await guest.code("app://echo", timeoutMs=given) == "ok"
         assert await guest.code("app://echo") == "ok"
         assert hall.count("handlerTime") == {"the configuration": 2, "the route": 0, "the request": 1}[who]
+
+
+@each_engine
+async def test_what_a_handler_makes_of_its_time_being_over(engine: str) -> None:
+    """Stubborn ones, some that turn the cancellation into something else, and quick ones between them."""
+
+    def setup(hall: Hall) -> None:
+        async def wait() -> None:
+            await hall.gate.wait()
+
+        @hall.app.route("app://overdue", expose=True)
+        async def overdue(message: Any, params: Any, options: Any) -> None:
+            try:
+                await wait()
+            finally:
+                hall.told.append("cancelled")
+
+        @hall.app.route("app://stubborn", expose=True)
+        async def stubborn(message: Any, params: Any, options: Any) -> str:
+            with suppress(asyncio.CancelledError):
+                await wait()
+            return "all the same"
+
+        @hall.app.route("app://failing", expose=True)
+        async def failing(message: Any, params: Any, options: Any) -> None:
+            try:
+                await wait()
+            except asyncio.CancelledError as error:
+                raise ValueError from error
+
+        @hall.app.route("app://own", expose=True)
+        async def own(message: Any, params: Any, options: Any) -> None:
+            raise asyncio.CancelledError
+
+    async with serving(engine, setup, limits={"handler_timeout": 0.05}) as hall:
+        guest = await hall.open()
+        for _ in range(2):
+            assert await guest.code("app://echo") == "ok"
+            assert await guest.code("app://overdue") == "TIMEOUT"
+            assert await guest.code("app://own") == "CANCELLED"
+            assert (await guest.request("app://stubborn"))["data"] == "all the same"
+            assert await guest.code("app://failing") == "HANDLER_ERROR"
+            assert await guest.code("app://echo") == "ok"
+        assert hall.told == ["cancelled"] * 2 and hall.count("handlerTime") == 2
+        routes = hall.system.statistics()["app"]["routes"]
+        assert routes["app://overdue"]["failed"] == 2 and routes["app://echo"]["handled"] == 4
+
+
+@each_engine
+async def test_every_handler_has_the_whole_of_its_time(engine: str) -> None:
+    """The timer that was set for an earlier one does not cut a later one short."""
+    began: list[float] = []
+
+    def setup(hall: Hall) -> None:
+        @hall.app.route("app://slow", expose=True)
+        async def slow(message: Any, params: Any, options: Any) -> None:
+            began.append(monotonic())
+            try:
+                await hall.gate.wait()
+            finally:
+                began.append(monotonic())
+
+    async with serving(engine, setup, limits={"handler_timeout": 0.2}) as hall:
+        guest = await hall.open()
+        until_then = monotonic() + 0.1
+        while monotonic() < until_then:
+            assert await guest.code("app://echo") == "ok"
+        assert await guest.code("app://slow") == "TIMEOUT"
+        assert began[1] - began[0] >= 0.19
 
 
 # -- heartbeats ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from mycelia.protocol.envelope import Envelope
 from mycelia.protocol.json import JsonCodec
 from mycelia.protocol.msgpack import MsgpackCodec
 
-__all__ = ["CODECS", "GROUP", "Codec", "codec", "subprotocols"]
+__all__ = ["CODECS", "GROUP", "CanSkim", "Codec", "codec", "subprotocols"]
 
 GROUP = "mycelia.codecs"
 
@@ -51,6 +51,19 @@ class Codec(Protocol):
 
     def encode_value(self, value: object) -> bytes:
         """The message for a plain value; raises `InvalidMessage` naming what cannot be encoded."""
+        ...
+
+
+@runtime_checkable
+class CanSkim(Protocol):
+    """A codec that can tell what a large message is about before it is decoded; one that cannot decodes it whole."""
+
+    def crowded(self, payload: bytes, most: int) -> bool:
+        """Whether it holds more than `most` values; an empty container counts twice."""
+        ...
+
+    def skim(self, payload: bytes) -> Envelope:
+        """The envelope without its contents; of what is none, a request without a path. Raises nothing."""
         ...
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Envelope",
     "Event",
     "Fault",
+    "Outline",
     "ProtocolFault",
     "Request",
     "Response",
@@ -112,6 +113,29 @@ class Event(_WireStruct, frozen=True):
 
 
 Envelope = Request | Response | Event
+
+
+class _Manner(Struct, rename="camel"):
+    no_reply: bool | None = None
+
+
+class Outline(Struct, rename="camel"):
+    """What tells envelopes apart and finds their answers; everything else in the message is skipped, not decoded."""
+
+    path: str | None = None
+    success: bool | None = None
+    event: str | None = None
+    correlation_id: str | int | float | None = None
+    metadata: _Manner | None = None
+
+    def envelope(self) -> Envelope:
+        """The envelope without its contents."""
+        if self.success is not None:
+            return Response(self.success, None, self.correlation_id)
+        if self.event is not None:
+            return Event(self.event)
+        silent = self.metadata is not None and self.metadata.no_reply
+        return Request(self.path, None, self.correlation_id, {"noReply": True} if silent else None)
 
 
 class ProtocolFault(MyceliaError):

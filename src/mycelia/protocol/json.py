@@ -17,6 +17,7 @@ from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import (
     Envelope,
     Event,
+    Outline,
     ProtocolFault,
     Request,
     Response,
@@ -42,6 +43,7 @@ _SHALLOW: Final = 2 * MAX_DEPTH + 1
 _request = json.Decoder(Request).decode
 _response = json.Decoder(ResponseWire).decode
 _event = json.Decoder(Event).decode
+_outline = json.Decoder(Outline).decode
 _value = json.Decoder().decode
 _encode = json.Encoder().encode
 _REFUSALS: Final = (MsgspecError, ValueError, RecursionError)
@@ -91,6 +93,23 @@ class JsonCodec:
                 raise _invalid(error.problem, _correlation(value)) from error
         return value
 
+    def skim(self, payload: bytes) -> Envelope:
+        """The envelope without its contents, which are skipped; of what is none, a request without a path."""
+        try:
+            return _outline(payload).envelope()
+        except _REFUSALS:
+            return Request()
+
+    def crowded(self, payload: bytes, most: int) -> bool:
+        """Whether a message holds more than `most` values, an empty container counting twice; without decoding it."""
+        if _marks(payload) < most:
+            return False
+        if b"\\" in payload:
+            payload = payload.replace(b"\\\\", b"").replace(b'\\"', b"")
+        if payload.count(b'"') > 4 * most:
+            return True  # more strings than that many values and their keys
+        return _marks(b"".join(payload.split(b'"')[::2])) >= most  # what is outside of strings
+
     def encode(self, envelope: Envelope) -> bytes:
         """The bytes of an envelope; `InvalidMessage` names the place that cannot be encoded."""
         if (
@@ -137,6 +156,11 @@ class JsonCodec:
 def _may_misfit(payload: bytes) -> bool:
     """Whether decoded JSON may lie outside the data model; False is certain."""
     return (len(payload) > _SHALLOW and _may_be_deep(payload)) or payload.translate(_DIGITS).find(_LONG) >= 0
+
+
+def _marks(text: bytes) -> int:
+    """Commas and opening brackets: in JSON without its strings, the values but one, empty containers counting twice."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _may_be_deep(payload: bytes) -> bool:

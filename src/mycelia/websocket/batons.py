@@ -3,7 +3,8 @@
 What a connection does in one slice is bounded, but many connections that all use their slices would still make a turn
 of the loop as long as all slices together, and everybody else waits for it. So whoever brings many requests at once,
 has used up a slice, or has a large message to decode, waits here for a baton. Batons go round in the order of asking,
-one more in each turn that was short, half as many after one that was long. Light work never asks.
+one more in each turn that was short; after one that was long the next turn is for the light work that has come
+meanwhile, and then go half as many. Light work never asks.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ _MOST = 64
 class Batons:
     """Each is held for one turn of the loop; the queue is as long as the connections that ask, each once."""
 
-    __slots__ = ("_at", "_clock", "_moving", "_waiting", "share")
+    __slots__ = ("_at", "_clock", "_given", "_moving", "_waiting", "share")
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
         self._moving = False
+        self._given = 0  # in the turn before
         self._at = 0.0
         self.share = 1  # how many are given out in this turn
 
@@ -52,7 +54,14 @@ class Batons:
     def _pass_on(self) -> None:
         now = self._clock()
         took, self._at = now - self._at, now
-        self.share = max(1, self.share // 2) if took > TURN else min(self.share + 1, _MOST)
+        if took <= TURN:
+            self.share = min(self.share + (self._given > 0), _MOST)
+        elif self._given:
+            self.share = max(1, self.share // 2)
+            # Whoever has come meanwhile is read now and served in the next turn; the batons go on in that after it.
+            self._given = 0
+            asyncio.get_running_loop().call_soon(self._pass_on)
+            return
         given = 0
         while self._waiting and given < self.share:
             turn, alone = self._waiting[0]
@@ -62,7 +71,7 @@ class Batons:
             if not turn.done():
                 turn.set_result(None)
                 given = _MOST if alone else given + 1
-        self._moving = given > 0
+        self._given, self._moving = given, given > 0
         if given:
             # The holders are woken in the next turn, and this runs behind them.
             asyncio.get_running_loop().call_soon(self._pass_on)

@@ -10,28 +10,67 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from mycelia.errors import MessageTooLarge
-from mycelia.protocol.codec import Codec
-from mycelia.protocol.envelope import Envelope
+from mycelia.protocol.codec import CanSkim, Codec
+from mycelia.protocol.codes import Code
+from mycelia.protocol.envelope import Envelope, ProtocolFault, Request
 from mycelia.protocol.frames import binary_header, text_header
 from mycelia.websocket.engines.base import CanFrame, Transport
 
-__all__ = ["Dialect"]
+__all__ = ["LARGE_BYTES", "Dialect"]
 
+LARGE_BYTES = 16 * 1024  # longer messages are decoded in turns of their own
 _SHORT = 1024  # payloads below this get their header from a table
 
 
 class Dialect:
     """One codec over one kind of transport; made once per pair by the runtime, compared by identity."""
 
-    __slots__ = ("_encode", "_header", "_headers", "binary", "codec", "decode", "framed", "most_bytes", "oversize")
+    __slots__ = (
+        "_encode", "_header", "_headers", "_skimmer", "binary", "codec", "crowded", "decode", "framed", "most_bytes",
+        "most_values", "oversize",
+    )  # fmt: skip
 
-    def __init__(self, codec: Codec, framed: bool, most_bytes: int = 0) -> None:
+    def __init__(self, codec: Codec, framed: bool, most_bytes: int = 0, most_values: int = 0) -> None:
         self.codec, self.framed = codec, framed
-        self.most_bytes = most_bytes  # of one message, never less than what is short; 0 for no limit
-        self.oversize = 0  # how many were larger
+        self.most_bytes = most_bytes  # of one message out, never less than what is short; 0 for no limit
+        self.most_values = most_values  # of one message in, never less than a small one can hold; 0 for no limit
+        self.oversize = self.crowded = 0  # how many had more
+        self._skimmer = codec if isinstance(codec, CanSkim) else None
         self.binary, self.decode, self._encode = codec.binary, codec.decode, codec.encode
         self._header = binary_header if codec.binary else text_header
         self._headers = tuple(self._header(length) if framed else b"" for length in range(_SHORT))
+
+    def decode_large(self, payload: bytes) -> Envelope:
+        """The envelope in a message of any size; raises ProtocolFault, before decoding what has too many values."""
+        self._count(payload)
+        return self.decode(payload)
+
+    def decode_value(self, payload: bytes) -> object:
+        """The plain value in a message of any size; raises ProtocolFault like `decode_large`."""
+        self._count(payload)
+        return self.codec.decode_value(payload)
+
+    def skim(self, payload: bytes) -> Envelope:
+        """The envelope of what is not going to be handled; a large one without its contents. Raises nothing."""
+        if len(payload) > LARGE_BYTES and self._skimmer is not None:
+            return self._skimmer.skim(payload)
+        try:
+            return self.decode(payload)
+        except ProtocolFault as fault:
+            return Request(None, None, fault.correlation_id)
+
+    def _count(self, payload: bytes) -> None:
+        most, skimmer = self.most_values, self._skimmer
+        if most and skimmer is not None and len(payload) > LARGE_BYTES and skimmer.crowded(payload, most):
+            self.crowded += 1
+            envelope = skimmer.skim(payload)
+            correlation_id = envelope.correlation_id if isinstance(envelope, Request) else None
+            raise ProtocolFault(
+                Code.INVALID_MESSAGE,
+                f"expected a message of at most {most} values, got one with more",
+                {"limit": most},
+                correlation_id,
+            )
 
     def pack(self, envelope: Envelope) -> bytes:
         """The packet of an envelope. Raises InvalidMessage when it cannot be encoded, or is too large."""

@@ -13,15 +13,17 @@ from itertools import repeat
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from mycelia.errors import Overloaded
+from mycelia.errors import Overloaded, RequestTimeout
 from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Code
-from mycelia.protocol.envelope import Envelope, Event, ProtocolFault, Request, Response, ResponseMetadata
-from mycelia.websocket.batons import Batons
+from mycelia.protocol.envelope import Event, Request, Response, ResponseMetadata
+from mycelia.websocket.batons import TURN, Batons
 from mycelia.websocket.execution import clear_cancellation, run
 from mycelia.websocket.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
+from mycelia.websocket.intake import Intake
+from mycelia.websocket.refusals import Limit
 from mycelia.websocket.resolver import Resolver
 from mycelia.websocket.responder import Responder
 from mycelia.websocket.transform import Transforms
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dispatch"]
 
-_LATE_BYTES = 16 * 1024
 _MANY = 32  # who brings more requests at once than this waits for a baton
 
 
@@ -44,95 +45,11 @@ class Dispatch:
         self.runtime = runtime
         self.limits = runtime.config.connection
         self.resolver = Resolver(runtime.system, runtime.subsystem.name, runtime.config.routing)
-        self.unmatched_responses = 0
         self.batons = Batons()
         self._transforms = Transforms(runtime.config.routing)
         self.responder = Responder(runtime, self._transforms)
-        self._plain_requests = self._transforms.incoming is None
+        self.intake = Intake(self, self._transforms, self.responder)
         self._exact: Mapping[str, Route] = runtime.system.exact
-
-    # -- in ------------------------------------------------------------------------------------------
-
-    def received(self, connection: WebSocketConnection, payload: bytes, binary: bool) -> None:
-        """One message of an open connection: decodes it and puts it into the worker's backlog.
-
-        At the bound of the backlog reading pauses.
-        """
-        connection.active_at = time()
-        dialect = connection.dialect
-        work: Work = None
-        try:
-            if binary is not dialect.binary:
-                kind = "a binary" if dialect.binary else "a text"
-                raise ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec")
-            if len(payload) > _LATE_BYTES and connection.asking is None:
-                pass  # no response is awaited: it can be decoded when its turn comes
-            elif self._plain_requests:
-                envelope = dialect.decode(payload)
-                if type(envelope) is Response:
-                    self._answered(connection, envelope)
-                    return
-                work = envelope  # type: ignore[assignment]  # mypy does not narrow a union by `type(x) is`
-            else:
-                work = Raw(dialect.codec.decode_value(payload))
-                asking = connection.asking
-                if (
-                    asking is not None
-                    and isinstance(work.value, dict)
-                    and asking.claims(work.value.get("correlationId"))
-                ):
-                    # A response that a handler awaits does not wait behind it.
-                    self.runtime.own(self._answer_quietly(connection, work), name="mycelia-response")
-                    return
-        except ProtocolFault as fault:
-            self.responder.fail(connection, fault)
-            return
-        worker = connection.worker
-        if worker is None:
-            worker = connection.worker = Worker(connection, self)
-        worker.put(work, payload)
-
-    def refuse(self, connection: WebSocketConnection, work: Work, payload: bytes) -> None:
-        """Answers a message that found the backlog full."""
-        self.responder.refuse(connection, self._decode(connection, payload) if work is None else work)
-
-    def _decode(self, connection: WebSocketConnection, payload: bytes) -> Work:
-        """What a large message holds; None when that has been dealt with."""
-        try:
-            if not self._plain_requests:
-                return Raw(connection.dialect.codec.decode_value(payload))
-            envelope = connection.dialect.decode(payload)
-        except ProtocolFault as fault:
-            self.responder.fail(connection, fault)
-            return None
-        return self._unless_response(connection, envelope)
-
-    async def _transformed(self, connection: WebSocketConnection, raw: Raw) -> Request | Event | None:
-        """What the application's transform makes of a message; None when that has been dealt with."""
-        try:
-            envelope = await self._transforms.read(raw, connection.id)
-        except ProtocolFault as fault:
-            self.responder.fail(connection, fault)
-            return None
-        return self._unless_response(connection, envelope)
-
-    def _unless_response(self, connection: WebSocketConnection, envelope: Envelope) -> Request | Event | None:
-        """The envelope, but a response is given to whoever awaits it."""
-        if isinstance(envelope, Response):
-            self._answered(connection, envelope)
-            return None
-        return envelope
-
-    async def _answer_quietly(self, connection: WebSocketConnection, raw: Raw) -> None:
-        envelope = await self._transformed(connection, raw)
-        if envelope is not None:
-            if connection.worker is None:
-                connection.worker = Worker(connection, self)
-            connection.worker.put(envelope, b"")
-
-    def _answered(self, connection: WebSocketConnection, response: Response) -> None:
-        if not (connection.asking is not None and connection.asking.answered(response)):
-            self.unmatched_responses += 1
 
     # -- the loop --------------------------------------------------------------------------------------
 
@@ -148,6 +65,7 @@ class Dispatch:
         next_trace_id = self.responder.next_trace_id
         if connection.client.trace_id is not None:
             next_trace_id = repeat(connection.client.trace_id).__next__
+        seconds = self.runtime.config.limits.handler_timeout
         task = asyncio.current_task()
         assert task is not None
         while backlog or not worker.retiring:
@@ -175,6 +93,8 @@ class Dispatch:
                     try:
                         message = ClientMessage(route.path, work.body, connection, work, trace_id)
                         CURRENT.set((route, message, options))
+                        if seconds:
+                            worker.time(seconds)
                         value = route.call(message, NO_PARAMS, options)
                         if route.is_async or isawaitable(value):
                             value = await value
@@ -188,9 +108,14 @@ class Dispatch:
                     except asyncio.CancelledError:
                         if self._leaving(connection):
                             raise
-                        packet = dialect.pack(self._cancelled(route, work, trace_id))
+                        if worker.overdue:
+                            response = self._timed_out(seconds, route, connection, work, trace_id)
+                        else:
+                            response = self._cancelled(route, work, trace_id)
+                        packet = dialect.pack(response)
                     except Exception as error:
                         packet = self.responder.pack(connection, self._failed(error, route, connection, work, trace_id))
+                    worker.began = 0.0
                 else:
                     try:
                         packet = await self.answer(connection, work, payload)
@@ -245,10 +170,13 @@ class Dispatch:
         whole: object = payload
         if work is None:
             await self.batons.take(alone=True)
-            work = self._decode(connection, payload)
+            began = monotonic()
+            work = self.intake.decode(connection, payload)
+            if monotonic() - began > TURN:
+                await self.batons.take(alone=True)  # what follows, and its reply, may take as long once more
         if isinstance(work, Raw):
             raw = work
-            work = await self._transformed(connection, raw)
+            work = await self.intake.transformed(connection, raw)
             whole = raw.value
         if work is None:
             return None
@@ -306,6 +234,14 @@ class Dispatch:
     def _leaving(self, connection: WebSocketConnection) -> bool:
         """Whether a handler's cancellation is ours: its client is gone, or the server stops."""
         return not connection.is_open or self.runtime.draining
+
+    def _timed_out(
+        self, seconds: float, route: Route, connection: WebSocketConnection, work: Request, trace_id: str
+    ) -> Response:
+        """A handler took longer than any may, and has ended for that."""
+        clear_cancellation()
+        self.runtime.refusals.add(Limit.HANDLER_TIME)
+        return self._failed(RequestTimeout(route.path, seconds), route, connection, work, trace_id)
 
     def _cancelled(self, route: Route | None, work: Request, trace_id: str) -> Response:
         """A handler ended in a cancellation of its own making, and its successors go on."""

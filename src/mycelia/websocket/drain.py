@@ -146,7 +146,7 @@ def _cut_short(runtime: Runtime, connection: WebSocketConnection) -> int:
     while worker.backlog:
         work, payload = worker.backlog.popleft()
         worker.backlog_bytes -= len(payload)
-        runtime.dispatch.refuse(connection, work, payload)
+        runtime.dispatch.intake.refuse(connection, work, payload)
     for task in worker.tasks:
         if task is not worker.task or worker.asleep is None:
             task.cancel()

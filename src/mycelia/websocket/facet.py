@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Unpack
 
-from mycelia.errors import ConnectionNotFound, Disabled, NotRunning
+from mycelia.errors import ConnectionNotFound, Disabled, NotRunning, RouteError
 from mycelia.kernel.facet import Facet
 from mycelia.kernel.handler import compile_plan
 from mycelia.kernel.path import Pattern
-from mycelia.kernel.router import Route
+from mycelia.kernel.router import Route, RouteSettings
 from mycelia.protocol.codes import Close
 from mycelia.websocket.authentication import Authentication
 from mycelia.websocket.broadcast import BroadcastResult, Filter
@@ -204,22 +204,19 @@ class WebSocketFacet(Facet):
     # -- handlers ----------------------------------------------------------------------------------
 
     def register_message_handler(
-        self,
-        path: str,
-        handler: Callable[..., Any],
-        *,
-        requires: Iterable[str] = (),
-        concurrent: bool = False,
-        replace: bool = False,
+        self, path: str, handler: Callable[..., Any], *, replace: bool = False, **settings: Unpack[RouteSettings]
     ) -> None:
-        """Lets `handler` answer `path` for clients, before any subsystem's route; that exposes the path.
+        """Lets `handler` answer `path` for clients, before any subsystem's route, with the settings of a route.
 
-        Raises RouteError when the path has such a handler already, unless `replace` is set. It lasts until `dispose`;
-        what is given to the subsystem's method of this name lasts for every build.
+        That exposes the path, to all clients unless `expose` is "authenticated". Raises RouteError for what would hide
+        it, and when the path has such a handler already, unless `replace` is set. It lasts until `dispose`; what is
+        given to the subsystem's method of this name lasts for every build.
         """
         pattern = Pattern.parse(path)
-        plan = compile_plan(handler, pattern)
-        route = Route(pattern, handler, plan, expose=True, requires=requires, concurrent=concurrent)
+        if not settings.setdefault("expose", True) or settings.get("default"):
+            problem = "expected no expose=False and no default=True: a handler of clients' messages is for clients"
+            raise RouteError(path, f"{problem}; to hide a path, register no handler for it")
+        route = Route(pattern, handler, compile_plan(handler, pattern), **settings)
         self._runtime.dispatch.resolver.add(route, replace)
         self._runtime.subsystem.adopt(route)
 
@@ -260,7 +257,7 @@ class WebSocketFacet(Facet):
             "connections": len(runtime.connections),
             "requests": runtime.requests(),
             "refused": runtime.dispatch.responder.refused,
-            "unmatchedResponses": runtime.dispatch.unmatched_responses,
+            "unmatchedResponses": runtime.dispatch.intake.unmatched_responses,
             "halfOpen": len(runtime.gate.door),
             "limits": runtime.limits_crossed(),
             "errors": runtime.errors.total,

@@ -22,6 +22,8 @@ _ACCEPTS = Rate(1000, 1.0)
 _ACCEPTS_PER_ADDRESS = Rate(256, 1.0)
 _CONTROLS = Rate(200, 10.0)
 _REFUSALS = Rate(100, 60.0)
+_FAILED_LOGINS = Rate(20, 60.0)
+_FEWEST_VALUES = 32_768  # a message that is small enough not to be counted has no more
 _SPELLINGS = {"max_messages": "max_messages", "maxMessages": "max_messages", "window": "window", "windowMs": "window"}
 
 
@@ -33,12 +35,14 @@ class LimitsConfig:
     connections_per_principal: int = 100
     accept_rate: Rate | None = _ACCEPTS
     accept_rate_per_address: Rate | None = _ACCEPTS_PER_ADDRESS
+    failed_logins: Rate | None = _FAILED_LOGINS
     rate_per_connection: Rate | None = None
     rate_per_principal: Rate | None = None
     rate_per_address: Rate | None = None
     control_rate: Rate | None = _CONTROLS
     abuse: Rate | None = _REFUSALS
     small_fragment_bytes: int = 64
+    message_values: int = 65_536
     outbound_bytes: int = 16 * 1024 * 1024
     handler_timeout: float = seconds(0.0)
     idle_timeout: float = seconds(0.0)
@@ -54,6 +58,8 @@ class LimitsConfig:
         check_fields("limits", self)
         for name in ("connections_per_address", "connections_per_principal", "query_parameters"):
             between(f"limits.{name}", getattr(self, name), 0, 2**40)
+        if self.message_values:
+            between("limits.message_values", self.message_values, _FEWEST_VALUES, 2**40)
         if self.outbound_bytes:
             between("limits.outbound_bytes", self.outbound_bytes, 1024, 2**40)
         between("limits.small_fragment_bytes", self.small_fragment_bytes, 0, 2**20)

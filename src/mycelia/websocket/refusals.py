@@ -25,6 +25,7 @@ class Limit(StrEnum):
     CONNECTIONS_PER_ADDRESS = "connectionsPerAddress"
     CONNECTIONS_PER_PRINCIPAL = "connectionsPerPrincipal"
     AUTHENTICATION = "authentication"  # credentials that were refused, or should have been there
+    FAILED_LOGINS = "failedLogins"  # credentials that nobody looked at, after so many bad ones of that address
     AUTHENTICATION_TIME = "authenticationTime"  # 4408
     EXPIRED = "expired"
     RATE_PER_CONNECTION = "ratePerConnection"
@@ -34,6 +35,7 @@ class Limit(StrEnum):
     CONTROL_RATE = "controlRate"
     ABUSE = "abuse"  # connections closed for going on after refusals
     MESSAGE_BYTES = "messageBytes"  # 1009
+    MESSAGE_VALUES = "messageValues"
     OUTBOUND_BYTES = "outboundBytes"
     INBOUND_BYTES = "inboundBytes"  # connections closed because unfinished messages held too much
     HANDLER_TIME = "handlerTime"

@@ -31,7 +31,7 @@ class Resolver:
     def __init__(self, system: MessageSystem, own: str, routing: RoutingConfig) -> None:
         self._system, self._own, self._routing = system, f"{own}://", routing
         self.handlers = Router()
-        self.custom = False  # whether the hot path must ask here: `handlers` has some, or requests are timed
+        self.custom = False  # whether the hot path must ask here: `handlers` has some
 
     def add(self, route: Route, replace: bool) -> None:
         """Adds a handler of `register_message_handler`."""

@@ -58,8 +58,6 @@ class Runtime:
         self.authentication = Authentication(self)
         self.lifecycle = Lifecycle(self)
         self.dispatch = Dispatch(self)
-        if config.limits.handler_timeout:
-            self.dispatch.resolver.custom = True  # every request goes the way on which it can be timed
         self.throttle = Throttle(self)
         self.gate = Gate(self)
         self.errors = ErrorLog(config.errors)
@@ -112,13 +110,16 @@ class Runtime:
         """The one dialect of this codec for engines that take finished frames, or for those that do not."""
         key = codec.name, framed
         if key not in self._dialects:
-            self._dialects[key] = Dialect(codec, framed, self.config.limits.outbound_bytes)
+            limits = self.config.limits
+            self._dialects[key] = Dialect(codec, framed, limits.outbound_bytes, limits.message_values)
         return self._dialects[key]
 
     def limits_crossed(self) -> dict[str, int]:
         """How often each limit turned something away."""
         oversize = sum(each.oversize for each in self._dialects.values())
-        return {**self.refusals.snapshot(), Limit.OUTBOUND_BYTES.value: oversize}
+        crowded = sum(each.crowded for each in self._dialects.values())
+        counts = {Limit.OUTBOUND_BYTES.value: oversize, Limit.MESSAGE_VALUES.value: crowded}
+        return {**self.refusals.snapshot(), **counts}
 
     def next_correlation_id(self) -> str:
         """The correlation id of a request to a client."""

@@ -33,7 +33,7 @@ class _Refusal:
             self.before(payload, binary)  # it is refused there, or may be an answer that a handler waits for
             return
         connection.active_at = time()
-        self.runtime.dispatch.refuse(connection, None, payload)
+        self.runtime.dispatch.intake.refuse(connection, None, payload)
 
 
 class Shedding:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mycelia.errors import RateLimited
 from mycelia.kernel.rate import RateLimiter
 from mycelia.protocol.codes import Close
-from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response
+from mycelia.protocol.envelope import Event, Request, Response
 from mycelia.websocket.engines.base import CanPause, Control
 from mycelia.websocket.faults import failure, fault_of
 from mycelia.websocket.inbound import silent
@@ -73,7 +73,7 @@ class Throttle:
 
     def attend(self, connection: WebSocketConnection) -> None:
         """From now on a message of the connection goes to the dispatch, or to its limits first, if it has any."""
-        inner = partial(self._runtime.dispatch.received, connection)
+        inner = partial(self._runtime.dispatch.intake.received, connection)
         rules = self._rules
         if connection.own_limiter is not None:
             rules = (*rules, (_connection_of, connection.own_limiter, Limit.RATE_PER_CONNECTION))
@@ -102,7 +102,7 @@ class Throttle:
             if asking.awaits(envelope.correlation_id):
                 inner(payload, binary)
                 return
-            self._runtime.dispatch.unmatched_responses += 1
+            self._runtime.dispatch.intake.unmatched_responses += 1
         if self.disobeyed(connection) or not isinstance(envelope, Request) or silent(envelope.metadata):
             return
         worker = connection.worker
@@ -116,12 +116,7 @@ class Throttle:
 
     def _decoded(self, connection: WebSocketConnection, payload: bytes, binary: bool) -> Request | Response | Event:
         """The envelope; of what is none, a request with the correlation id that could be read."""
-        if binary is not connection.dialect.binary:
-            return Request()
-        try:
-            return connection.dialect.decode(payload)
-        except ProtocolFault as fault:
-            return Request(None, None, fault.correlation_id)
+        return connection.dialect.skim(payload) if binary is connection.dialect.binary else Request()
 
     # -- control frames ------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -46,6 +47,7 @@ class Worker:
     """The backlog of one connection and the task that works it off."""
 
     __slots__ = (
+        "_alarm",
         "_connection",
         "_dispatch",
         "_grace",
@@ -54,6 +56,7 @@ class Worker:
         "asleep",
         "backlog",
         "backlog_bytes",
+        "began",
         "cork",
         "cork_bytes",
         "flush_handle",
@@ -61,6 +64,7 @@ class Worker:
         "loop",
         "most",
         "most_bytes",
+        "overdue",
         "retiring",
         "task",
     )  # fmt: skip
@@ -80,11 +84,16 @@ class Worker:
         self.leaving = False  # the client is gone
         self.retiring = False  # the task ends when it has nothing to do
         self._overlapping: set[asyncio.Task[None]] | None = None
+        self.began = 0.0  # when the handler that runs began, where handlers are timed; 0 while none does
+        self.overdue = False  # it was told to end because its time was over
+        self._alarm: asyncio.TimerHandle | None = None
         self.task = dispatch.runtime.own(dispatch.work(self, connection), name=f"mycelia-worker-{connection.id}")
         self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         """A worker that dies without having been told to must not leave its client waiting for ever."""
+        if self._alarm is not None:
+            self._alarm.cancel()
         if not self.leaving and (task.cancelled() or task.exception() is not None):
             self._connection.worker = None
             self._connection.close(Close.INTERNAL_ERROR, "internal error")
@@ -141,7 +150,7 @@ class Worker:
         self.leaving = True
         self.forget()
         self.cork.clear()
-        for handle in (self._grace, self.flush_handle):
+        for handle in (self._grace, self.flush_handle, self._alarm):
             if handle is not None:
                 handle.cancel()
         for task in list(self._overlapping or ()):
@@ -165,7 +174,7 @@ class Worker:
         while len(self.backlog) >= self.most or self.backlog_bytes >= self.most_bytes:
             work, payload = self.backlog.pop()
             self.backlog_bytes -= len(payload)
-            self._dispatch.refuse(self._connection, work, payload)
+            self._dispatch.intake.refuse(self._connection, work, payload)
             if not self.backlog:
                 break
         self._stuck = self.backlog[0] if self.backlog else None
@@ -178,6 +187,25 @@ class Worker:
                 self._grace.cancel()
                 self._grace = None
             self._connection.resume()
+
+    def time(self, seconds: float) -> None:
+        """A handler begins that may take so long. One timer serves many of them: it rings when the one that runs then
+        may be overdue, and is set anew for as long as that has left.
+        """
+        self.began, self.overdue = monotonic(), False
+        if self._alarm is None:
+            self._alarm = self.loop.call_later(seconds, self._ring, seconds)
+
+    def _ring(self, seconds: float) -> None:
+        self._alarm = None
+        if not self.began or self.leaving:
+            return
+        left = self.began + seconds - monotonic()
+        if left > 0:
+            self._alarm = self.loop.call_later(left, self._ring, seconds)
+        else:
+            self.overdue = True
+            self.task.cancel()
 
     # -- out -----------------------------------------------------------------------------------------
 

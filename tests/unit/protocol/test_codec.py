@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.errors import ConfigError, InvalidMessage
-from mycelia.protocol.codec import CODECS, Codec, codec, subprotocols
+from mycelia.protocol.codec import CODECS, CanSkim, Codec, codec, subprotocols
 from mycelia.protocol.envelope import (
     Envelope,
     Event,
@@ -229,3 +230,87 @@ def test_an_unknown_codec_is_refused_with_the_known_names() -> None:
     with pytest.raises(ConfigError, match="json, msgpack") as caught:
         codec("cbor")
     assert caught.value.key == "codec"
+
+
+def count(value: Any) -> int:
+    """The values in a value, itself included; an empty container counts twice."""
+    if isinstance(value, (dict, list)):
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + (not value) + sum(map(count, inner))
+    return 1
+
+
+TRICKY = st.sampled_from(['"', "\\", '\\"', ",[{", '"",', "\\\\", "]}", "\u2028"])
+ODD = st.recursive(
+    VALUES | TRICKY, lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text() | TRICKY, inner, max_size=6)
+)
+
+
+@both
+@given(value=ODD)
+def test_values_are_counted_without_decoding(used: Codec, value: Any) -> None:
+    assert isinstance(used, CanSkim)
+    payload, number = used.encode_value([value]), 1 + count(value)
+    assert not used.crowded(payload, number)
+    assert used.crowded(payload, number - 1)
+
+
+@given(value=ODD)
+def test_spaces_and_escapes_do_not_change_the_count(value: Any) -> None:
+    used = CODECS["json"]
+    assert isinstance(used, CanSkim)
+    for indent in (None, 3):
+        payload, number = json.dumps([value], indent=indent).encode(), 1 + count(value)
+        assert not used.crowded(payload, number) and used.crowded(payload, number - 1)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        b"\xc4\x02\x92\x92", b"\xc5\x00\x01\x92", b"\xc6\x00\x00\x00\x01\x92",  # binary
+        b"\xc7\x02\x05\x92\x92", b"\xc8\x00\x01\x05\x92", b"\xc9\x00\x00\x00\x01\x05\x92",  # extensions
+        b"\xd4\x05\x92", b"\xd5\x05\x92\x92", b"\xd6\x05" + b"\x92" * 4, b"\xd7\x05" + b"\x92" * 8,
+        b"\xd8\x05" + b"\x92" * 16,
+        b"\xd9\x01a", b"\xda\x00\x01a", b"\xdb\x00\x00\x00\x01a", b"\xa2ab",  # texts
+        b"\xca\x92\x92\x92\x92", b"\xcb" + b"\x92" * 8,  # numbers
+        b"\xcc\x92", b"\xcd\x92\x92", b"\xce" + b"\x92" * 4, b"\xcf" + b"\x92" * 8,
+        b"\xd0\x92", b"\xd1\x92\x92", b"\xd2" + b"\x92" * 4, b"\xd3" + b"\x92" * 8,
+        b"\x00", b"\x7f", b"\xe0", b"\xff", b"\xc0", b"\xc2", b"\xc3",
+        b"\x91\x01", b"\xdc\x00\x01\x01", b"\xdd\x00\x00\x00\x01\x01",  # arrays and maps of one
+        b"\x81\xa0\x01", b"\xde\x00\x01\xa0\x01", b"\xdf\x00\x00\x00\x01\xa0\x01",
+    ],
+)  # fmt: skip
+def test_every_format_of_messagepack_is_stepped_over(item: bytes) -> None:
+    used = CODECS["msgpack"]
+    assert isinstance(used, CanSkim)
+    number = 3 * (2 if item[0] in (0x91, 0xDC, 0xDD, 0x81, 0xDE, 0xDF) else 1) + 1
+    payload = b"\x93" + item * 3
+    assert not used.crowded(payload, number) and used.crowded(payload, number - 1)
+    assert not used.crowded(payload + b"\x93\x01\x01\x01" * 20, number), "what comes after it is no part of it"
+
+
+@both
+@given(payload=st.binary(max_size=80), most=st.integers(1, 20))
+def test_what_is_no_message_can_be_counted_and_skimmed(used: Codec, payload: bytes, most: int) -> None:
+    assert isinstance(used, CanSkim)
+    assert used.crowded(payload, most) in (True, False)
+    assert isinstance(used.skim(payload), Request | Response | Event)
+
+
+@both
+@given(envelope=ENVELOPES, key=st.none() | st.text() | st.integers(0, 1000), silent=st.booleans())
+def test_an_outline_tells_what_an_envelope_is_and_finds_its_answer(
+    used: Codec, envelope: Envelope, key: Any, silent: bool
+) -> None:
+    assert isinstance(used, CanSkim)
+    mapping = to_mapping(envelope)
+    if not isinstance(envelope, Event):
+        mapping["correlationId"] = key
+    mapping["metadata"] = {"noReply": silent, "more": [1]}
+    outline = used.skim(used.encode_value(mapping))
+    assert type(outline) is type(envelope)
+    if not isinstance(outline, Event):
+        assert outline.correlation_id == key
+    if isinstance(outline, Request):
+        assert isinstance(envelope, Request) and outline.path == envelope.path and outline.body is None
+        assert outline.metadata == ({"noReply": True} if silent else None)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from mycelia.errors import InvalidMessage
 from mycelia.protocol.codec import CODECS
-from mycelia.protocol.envelope import Event
+from mycelia.protocol.codes import Code
+from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response
 from mycelia.protocol.frames import frame
-from mycelia.websocket.dialect import Dialect
+from mycelia.websocket.dialect import LARGE_BYTES, Dialect
 from tests.unit.websocket.support import FakeTransport, PlainTransport
 
 DIALECTS = [Dialect(CODECS[name], framed) for name in ("json", "msgpack") for framed in (True, False)]
@@ -54,3 +55,48 @@ def test_what_cannot_be_encoded_raises(dialect: Dialect, bad: Any) -> None:
         dialect.pack(Event("e", bad))
     with pytest.raises(InvalidMessage):
         dialect.pack_value({"event": "e", "data": bad})
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+def test_what_holds_too_many_values_is_not_decoded(name: str) -> None:
+    dialect = Dialect(CODECS[name], True, most_values=40_000)
+    body = [1] * 50_000
+
+    def message(**more: Any) -> bytes:
+        return dialect.codec.encode_value({"path": "a://b", "body": body, "correlationId": "k", **more})
+
+    for read in (dialect.decode_large, dialect.decode_value):
+        with pytest.raises(ProtocolFault) as caught:
+            read(message())
+        fault = caught.value
+        assert (fault.code, fault.correlation_id, fault.details) == (Code.INVALID_MESSAGE, "k", {"limit": 40_000})
+    assert dialect.crowded == 2
+    del body[30_000:]
+    assert dialect.decode_large(message()) == Request("a://b", body, "k")
+    assert dialect.crowded == 2
+    anything = Dialect(CODECS[name], True)
+    body *= 2
+    assert anything.decode_large(message()) == Request("a://b", body, "k")
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+def test_only_the_outline_of_a_large_message_is_read_where_that_is_enough(name: str) -> None:
+    dialect = Dialect(CODECS[name], True)
+    encode = dialect.codec.encode_value
+    small = {"path": "a://b", "body": "x", "correlationId": "k"}
+    assert dialect.skim(encode(small)) == Request("a://b", "x", "k")
+    assert dialect.skim(encode({**small, "body": "x" * LARGE_BYTES})) == Request("a://b", None, "k")
+    assert dialect.skim(encode({"success": True, "data": "x" * LARGE_BYTES})) == Response(True)
+    assert dialect.skim(encode({"event": "e", "data": "x" * LARGE_BYTES})) == Event("e")
+    assert dialect.skim(b"\xc1") == dialect.skim(b"\xc1" * LARGE_BYTES * 2) == Request()
+
+
+def test_a_codec_that_cannot_skim_decodes() -> None:
+    class Plain:
+        name, binary, subprotocol = "plain", False, None
+        decode, decode_value = CODECS["json"].decode, CODECS["json"].decode_value
+        encode, encode_value = CODECS["json"].encode, CODECS["json"].encode_value
+
+    dialect = Dialect(Plain(), True, most_values=40_000)
+    payload = CODECS["json"].encode(Request("a://b", [1] * 50_000, "k"))
+    assert dialect.decode_large(payload) == dialect.skim(payload) == Request("a://b", [1] * 50_000, "k")

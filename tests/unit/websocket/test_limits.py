@@ -59,6 +59,8 @@ def test_what_is_no_rate_is_named(given: Any, key: str) -> None:
         ("connectionsPerAddress", "connections_per_address", 0, 0),
         ("connectionsPerPrincipal", "connections_per_principal", 3, 3),
         ("smallFragmentBytes", "small_fragment_bytes", 0, 0),
+        ("messageValues", "message_values", 32_768, 32_768),
+        ("messageValues", "message_values", 0, 0),
         ("outboundBytes", "outbound_bytes", 1024, 1024),
         ("handlerTimeout", "handler_timeout", 1500, 1.5),
         ("idleTimeout", "idle_timeout", 1500, 1.5),
@@ -77,6 +79,7 @@ def test_the_other_keys(camel: str, snake: str, theirs: Any, ours: Any) -> None:
     [
         ("connections_per_address", -1),
         ("outbound_bytes", 1.5),
+        ("message_values", 32_767),
         ("outbound_bytes", 1023),
         ("idle_timeout", float("nan")),
         ("handler_timeout", -1.0),

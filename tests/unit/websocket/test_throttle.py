@@ -19,11 +19,14 @@ EVER = 3600.0
 async def test_without_limits_a_message_goes_to_the_dispatch_itself() -> None:
     async with room() as stage:
         connection, _ = stage.open()
-        assert isinstance(connection.received, partial) and connection.received.func == stage.runtime.dispatch.received
+        assert (
+            isinstance(connection.received, partial)
+            and connection.received.func == stage.runtime.dispatch.intake.received
+        )
         connection.rate_limiter = RateLimiter(1, EVER)
-        assert connection.received.func != stage.runtime.dispatch.received
+        assert connection.received.func != stage.runtime.dispatch.intake.received
         connection.rate_limiter = None
-        assert connection.received.func == stage.runtime.dispatch.received
+        assert connection.received.func == stage.runtime.dispatch.intake.received
 
 
 async def test_a_limiter_of_many_forgets_who_is_gone() -> None:
@@ -55,7 +58,7 @@ async def test_an_answer_that_the_server_waits_for_is_not_refused() -> None:
         connection.received(json.dumps({"success": True, "data": 7, "correlationId": key}).encode(), False)
         assert await asked == 7
         connection.received(b'{"success":true,"correlationId":"nobody asked"}', False)
-        assert stage.runtime.dispatch.unmatched_responses == 2
+        assert stage.runtime.dispatch.intake.unmatched_responses == 2
         assert len(transport.messages) == 1
 
 
