@@ -17,9 +17,9 @@ from websockets.protocol import SERVER, Protocol
 from mycelia.errors import InvalidPath, RouteError
 from mycelia.kernel.path import Pattern, bind, fill
 from mycelia.protocol.assembler import Assembler, check_close
-from mycelia.protocol.codec import CODECS
+from mycelia.protocol.codec import CODECS, CanSkim
 from mycelia.protocol.credentials import credentials, public_view
-from mycelia.protocol.envelope import ProtocolFault
+from mycelia.protocol.envelope import Event, ProtocolFault, Request
 from mycelia.protocol.frames import Frame, FrameFault, FrameParser, Opcode, mask_frame
 from mycelia.protocol.handshake import check_upgrade, origin_allowed
 from mycelia.protocol.request import BadHandshake, Handshake, read_request
@@ -232,6 +232,7 @@ def json_values(data: bytes) -> None:
         assert theirs is not _UNKNOWN, f"accepted {data!r} as {value!r}"
         assert _same(theirs, value), f"{data!r}: expected {theirs!r}, got {value!r}"
         assert _same(codec.decode_value(codec.encode_value(value)), value)
+        _counted("json", data, value)
     _envelope("json", data)
 
 
@@ -245,16 +246,36 @@ def msgpack_values(data: bytes) -> None:
     else:
         _check_model(value)
         assert _same(codec.decode_value(codec.encode_value(value)), value)
+        _counted("msgpack", data, value)
     _envelope("msgpack", data)
 
 
 def _envelope(name: str, data: bytes) -> None:
     codec = CODECS[name]
+    assert isinstance(codec, CanSkim)
+    outline = codec.skim(data)
     try:
         envelope = codec.decode(data)
     except ProtocolFault:
         return
     assert codec.decode(codec.encode(envelope)) == envelope
+    if outline != Request():  # which says that nothing could be made of it, and may be too strict
+        assert type(outline) is type(envelope)
+        assert isinstance(outline, Event) or outline.correlation_id == envelope.correlation_id  # type: ignore[union-attr]
+
+
+def _counted(name: str, data: bytes, value: Any) -> None:
+    """Values are never counted too low; too high only where keys come twice."""
+    codec, number = CODECS[name], _count(value)
+    assert isinstance(codec, CanSkim)
+    if number > 1:
+        assert codec.crowded(data, number - 1)
+        assert not codec.crowded(codec.encode_value(value), number)
+
+
+def _count(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 1 if inner is None else 1 + (not value) + sum(map(_count, inner))
 
 
 _UNKNOWN = object()
