@@ -26,6 +26,7 @@ from mycelia.errors import (
     SignatureError,
     Unauthorized,
     Unavailable,
+    Untimely,
 )
 from mycelia.kernel.caller import Caller, Options, Principal
 from mycelia.kernel.contract import Contract
@@ -74,5 +75,6 @@ __all__ = [
     "SignatureError",
     "Unauthorized",
     "Unavailable",
+    "Untimely",
     "hook",
 ]

@@ -37,6 +37,7 @@ __all__ = [
     "SignatureError",
     "Unauthorized",
     "Unavailable",
+    "Untimely",
 ]
 
 Blame = Literal["local", "remote"]
@@ -188,6 +189,10 @@ class Unauthorized(MyceliaError):
 
 class NoCredential(Unauthorized):
     """The caller showed nothing that could be judged; where signing in is optional it is let in unknown."""
+
+
+class Untimely(Unauthorized):
+    """A genuine credential whose time is over, or has not come: no guess, and not counted as a failed login."""
 
 
 class Unavailable(MyceliaError):

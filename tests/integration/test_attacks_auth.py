@@ -219,7 +219,8 @@ async def test_tokens_that_are_signed_and_wrong(engine: str, caplog: pytest.LogC
         "\0.\0.\0",
     ]
     caplog.set_level(logging.WARNING)
-    async with serving(engine, {"authenticator": JwtAuthenticator(["HS256"], key=SECRET)}) as stage:
+    limits = {"failed_logins": None}  # so that each is looked at
+    async with serving(engine, {"authenticator": JwtAuthenticator(["HS256"], key=SECRET)}, limits=limits) as stage:
         for each in wrong:
             assert await told(stage, head(), authenticate(each)) == ("101", [], 4401), each
         jku = b'{"alg":"HS256","kid":"../../etc/passwd","jku":"http://127.0.0.1:1/","jwk":{"kty":"oct","k":"AA"}}'
@@ -308,7 +309,8 @@ async def test_a_flood_of_unknown_key_ids_asks_the_issuer_once() -> None:
         clock = [1000.0]
         jwks = Jwks(issuer.url, clock=lambda: clock[0])
         authenticator = JwtAuthenticator(["RS256"], jwks=jwks)
-        async with serving("picows", {"authenticator": authenticator, "mode": "optional"}) as stage:
+        limits = {"failed_logins": None}
+        async with serving("picows", {"authenticator": authenticator, "mode": "optional"}, limits=limits) as stage:
             flood = [make_token(private("rsa-2"), "RS256", {"kid": f"k{n}"}, exp=time() + 60) for n in range(12)]
             for _ in range(2):
                 codes = await asyncio.gather(*(stage.refused(token=each) for each in flood))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mycelia import BaseSubsystem, Forbidden, Message, MessageSystem, Unauthorized
+from mycelia import BaseSubsystem, Forbidden, Message, MessageSystem, RateLimiter, RouteError, Unauthorized
 from mycelia.auth import FirstOf, Identity, SessionAuthenticator, TokenAuthenticator
 from mycelia.auth.jwks import Jwks
 from mycelia.auth.jwt import JwtAuthenticator
@@ -388,6 +388,73 @@ async def test_any_other_first_message_is_the_last(engine: str, first: str) -> N
         assert client.events == []
 
 
+def translated(message: Any) -> Any:
+    """What an application makes of a wire format of its own."""
+    if not isinstance(message, dict) or "op" not in message:
+        return message
+    return {"path": message["op"].replace(":", "://"), "body": message.get("with"), "correlationId": message["nr"]}
+
+
+@every_engine
+@pytest.mark.parametrize("slow", [False, True])
+async def test_the_first_message_is_translated_like_any_other(engine: str, slow: bool) -> None:
+    async def incoming(message: Any) -> Any:
+        await asyncio.sleep(0)
+        return translated(message)
+
+    async def outgoing(response: Any) -> Any:
+        for _ in range(20 if response["correlationId"] == 1 else 0):  # the second must not overtake it
+            await asyncio.sleep(0)
+        return {"nr": response["correlationId"], "ok": response.get("data")}
+
+    def short(response: Any) -> Any:
+        return {"nr": response["correlationId"], "ok": response.get("data")}
+
+    routing = {
+        "transform_incoming": incoming if slow else translated,
+        "transform_outgoing": outgoing if slow else short,
+    }
+    async with serving(engine, {"authenticator": tokens()}, routing=routing) as stage, stage.client() as client:
+        await client.send_raw(json.dumps({"op": "websocket:authenticate", "with": {"token": TOKEN}, "nr": 1}))
+        await client.send_raw(json.dumps({"op": "app:who", "nr": 2}))
+        assert [await client.receive(), await client.receive()] == [
+            {"nr": 1, "ok": {"subject": "ada", "expiresInMs": None}},
+            {"nr": 2, "ok": {"id": "ada", "permissions": ["read"]}},
+        ]
+
+
+@every_engine
+@pytest.mark.parametrize("first", ["a failure", "no envelope", "another path", "not json"])
+async def test_a_first_message_whose_translation_is_none_is_the_last(engine: str, first: str) -> None:
+    def transform(message: Any) -> Any:
+        if message == "a failure":
+            raise KeyError(message)
+        return {"path": "app://who"} if message == "another path" else 7
+
+    async with (
+        serving(engine, {"authenticator": tokens()}, routing={"transform_incoming": transform}) as stage,
+        stage.client() as client,
+    ):
+        await client.send_raw("{" if first == "not json" else json.dumps(first))
+        assert await client.wait_closed() == 4401
+        assert client.events == []
+        recorded = stage.sockets.websocket.errors()["errors"]
+        assert [each["exception"] for each in recorded] == (["KeyError"] if first == "a failure" else [])
+
+
+@every_engine
+async def test_a_translation_has_until_the_deadline(engine: str) -> None:
+    async def transform(message: Any) -> Any:
+        await asyncio.Event().wait()
+
+    routing = {"transform_incoming": transform}
+    async with serving(engine, {"authenticator": tokens(), "deadline": 0.1}, routing=routing) as stage:
+        async with stage.client() as client:
+            await client.send_raw(json.dumps({"path": "websocket://authenticate", "body": {"token": TOKEN}}))
+            assert await client.wait_closed() == 4408
+        assert stage.limits["authenticationTime"] == 1
+
+
 @every_engine
 async def test_the_deadline_of_who_says_nothing(engine: str) -> None:
     async with serving(engine, {"authenticator": tokens(), "deadline": 0.05}) as stage:
@@ -566,6 +633,42 @@ async def test_a_policy_is_asked_and_remembers_only_what_it_says(engine: str) ->
 
 
 @every_engine
+async def test_handlers_of_clients_messages_have_the_settings_of_routes(engine: str) -> None:
+    def setup(stage: Stage) -> None:
+        register = stage.sockets.register_message_handler
+        register("app://open", lambda: "open", expose="public", safe=True)
+        register("app://closed", lambda: "closed", expose="authenticated")
+        register("app://both", lambda: "both", expose="authenticated", requires={"write"})
+        register("app://rare", lambda: "rare", limit=RateLimiter(1, 3600.0))
+        register("app://slow", asyncio.Event().wait, timeout=0.05, isolated=True)
+
+    async with serving(engine, {"authenticator": tokens(), "mode": "optional"}, setup) as stage:
+
+        async def codes(*paths: str, **settings: Any) -> list[str]:
+            async with stage.client(**settings) as client:
+                answers = [await client.send({"path": f"app://{path}"}) for path in paths]
+                return [each["data"] if each["success"] else each["error"]["code"] for each in answers]
+
+        paths = ("open", "closed", "both", "rare", "rare", "slow")
+        unknown, rare = ["UNAUTHORIZED"] * 2, ["rare", "RATE_LIMITED", "TIMEOUT"]
+        assert await codes(*paths) == ["open", *unknown, *rare]
+        assert await codes(*paths, token=TOKEN) == ["open", "closed", "FORBIDDEN", *rare]
+        assert await codes(*paths, token=NEWER) == ["open", "closed", "both", *rare]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"expose": False}, {"expose": None}, {"expose": "private"}, {"default": True}, {"safe": "yes"}, {"requires": "x"}],
+    ids=str,
+)
+async def test_settings_that_a_handler_of_clients_messages_cannot_have(settings: dict[str, Any]) -> None:
+    async with serving("memory", {}) as stage:
+        with pytest.raises(RouteError, match="app://x"):
+            stage.sockets.websocket.register_message_handler("app://x", lambda: 1, **settings)
+        stage.sockets.websocket.register_message_handler("app://x", lambda: 1)  # nothing is left of those
+
+
+@every_engine
 async def test_private_and_absent_look_the_same(engine: str) -> None:
     def setup(stage: Stage) -> None:
         stage.app.register_route("app://hidden", lambda: 1, requires={"root"})
@@ -586,14 +689,19 @@ async def test_what_stands_open_is_said_at_the_start(caplog: pytest.LogCaptureFi
 
     def setup(stage: Stage) -> None:
         stage.app.register_route("app://change", lambda: 1, expose="public")
+        stage.sockets.register_message_handler("app://handled", lambda: 1)
+        stage.sockets.register_message_handler("app://harmless", lambda: 1, safe=True)
+        stage.sockets.register_message_handler("app://ours", lambda: 1, expose="authenticated")
 
     async with serving("memory", {"authenticator": tokens(), "mode": "optional"}, setup):
         pass
     [listed] = [each.getMessage() for each in caplog.records if "clients may call" in each.getMessage()]
     assert "app://change" in listed and "app://known (authenticated)" in listed
+    assert "app://handled" in listed and "app://ours (authenticated)" in listed
     assert "app://write (requires write)" in listed
     [warning] = [each.getMessage() for each in caplog.records if "anybody may call" in each.getMessage()]
     assert "app://change" in warning and "app://who" not in warning and "app://known" not in warning
+    assert "app://handled" in warning and "app://harmless" not in warning and "app://ours" not in warning
     caplog.clear()
     async with serving("memory", {"authenticator": tokens()}, setup):
         pass

@@ -33,7 +33,7 @@ async def test_it_has_the_librarys_socket_while_it_lives(engine: str) -> None:
 async def test_its_metadata_is_a_mapping_that_the_application_writes() -> None:
     async with serving() as stage, stage.client("?userId=intruder", headers={"userId": "intruder"}):
         metadata = stage.only().metadata
-        assert metadata == {} and type(metadata) is dict
+        assert metadata == {} and isinstance(metadata, dict)
         metadata["userId"] = "u-1"
         assert stage.only().metadata == {"userId": "u-1"}
 

@@ -21,11 +21,11 @@ from mycelia.websocket import (
     WebSocketContract,
     WebSocketFacet,
 )
-from mycelia.websocket.authentication import AuthenticationConfig
 from mycelia.websocket.drain import DrainConfig
 from mycelia.websocket.errorlog import ErrorsConfig
 from mycelia.websocket.limits import LimitsConfig
 from mycelia.websocket.pressure import OverloadConfig
+from mycelia.websocket.requirement import AuthenticationConfig
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 

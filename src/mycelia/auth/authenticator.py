@@ -44,8 +44,9 @@ class Authenticator(Protocol):
     async def authenticate(self, credential: Credential) -> Identity:
         """Who shows this credential.
 
-        Raises NoCredential when there is none of the kind that it judges, Unauthorized for one that is not good, and
-        Unavailable when it cannot be judged now. Any other exception is a failure of the server and refuses as well.
+        Raises NoCredential when there is none of the kind that it judges, Unauthorized for one that is not good,
+        Untimely for one that was good or is going to be, and Unavailable when it cannot be judged now. Any other
+        exception is a failure of the server and refuses as well.
         """
         ...
 

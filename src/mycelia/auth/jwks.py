@@ -17,6 +17,7 @@ __all__ = ["Jwks", "JwksLimits"]
 
 logger = logging.getLogger("mycelia.auth")
 
+_MARGIN = 1.0
 Fetch = Callable[[str, float, int], Awaitable[bytes]]
 
 
@@ -24,12 +25,16 @@ Fetch = Callable[[str, float, int], Awaitable[bytes]]
 class JwksLimits:
     """For how long keys are good, how often they may be asked for, and how much an answer may be (seconds, bytes).
 
-    Keys older than `max_age` are fetched again; while that fails they are used for `stale` seconds more. An unknown
-    key id causes a fetch, and so does a failed one cause another, at most every `min_interval`.
+    Keys older than `max_age` are fetched again; while that is under way, or fails, they are used for `stale` seconds
+    more, and no longer: then nobody is judged until there are others. Of a fetch whoever comes in its first `patience`
+    waits for the rest of that, so that keys that were withdrawn are noticed at once where the issuer answers, and one
+    that hangs holds nobody up. An unknown key id causes a fetch, and so does a failed one cause another, at most every
+    `min_interval`.
     """
 
     max_age: float = 300.0
     stale: float = 3600.0
+    patience: float = 0.5
     min_interval: float = 10.0
     timeout: float = 5.0
     max_bytes: int = 256 * 1024
@@ -38,8 +43,9 @@ class JwksLimits:
         for name in ("max_age", "min_interval", "timeout", "max_bytes"):
             if not 0 < getattr(self, name) < inf:
                 raise ConfigError(f"jwks.{name}", f"expected a number above 0, got {getattr(self, name)!r}")
-        if not 0 <= self.stale < inf:
-            raise ConfigError("jwks.stale", f"expected 0 or more seconds, got {self.stale!r}")
+        for name in ("stale", "patience"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigError(f"jwks.{name}", f"expected 0 or more seconds, got {getattr(self, name)!r}")
 
 
 class Jwks:
@@ -72,9 +78,10 @@ class Jwks:
         """
         limits, now = self._limits, self._clock()
         age, rested = now - self._good_at, now - self._tried_at >= limits.min_interval
+        usable = age < limits.max_age + limits.stale
         if age >= limits.max_age and (rested or self._flight is not None):
-            await self._refresh(needed=age >= limits.max_age + limits.stale)
-        elif age >= limits.max_age + limits.stale:
+            await self._refresh(needed=not usable, patience=limits.patience if usable else None)
+        elif not usable:
             raise Unavailable(f"the keys at {self.url} cannot be read, and it is too early to try again")
         found = self._pick(kid, algorithm)
         if found is None and self._may_ask_again(now):
@@ -94,9 +101,10 @@ class Jwks:
             self._tried_at < since and self._clock() - self._tried_at >= self._limits.min_interval
         )
 
-    async def _refresh(self, needed: bool) -> None:
+    async def _refresh(self, needed: bool, patience: float | None = None) -> None:
         """Waits for the one fetch that is under way; begins it when there is none.
 
+        With `patience` it waits until so many seconds after the beginning of the fetch, which then goes on by itself.
         Without `needed` a failure leaves the keys as they are. A caller that loses interest does not end the fetch:
         else whoever connects and leaves again and again could keep everybody from the keys.
         """
@@ -105,7 +113,11 @@ class Jwks:
             self._tried_at = self._clock()
             flight = self._flight = asyncio.create_task(self._load(), name="mycelia-jwks")
             flight.add_done_callback(self._landed)
-        await asyncio.wait({flight})
+        if patience is not None:
+            patience = max(0.0, patience - (self._clock() - self._tried_at))
+        await asyncio.wait({flight}, timeout=patience)
+        if not flight.done():
+            return
         fault = asyncio.CancelledError() if flight.cancelled() else flight.exception()
         if fault is not None and needed:
             raise Unavailable(f"the keys at {self.url} cannot be read") from fault
@@ -127,7 +139,13 @@ class Jwks:
 
     async def _load(self) -> None:
         self.fetches += 1
-        keys = read_key_set(await self._fetch(self.url, self._limits.timeout, self._limits.max_bytes))
+        limits = self._limits
+        try:
+            async with asyncio.timeout(limits.timeout + _MARGIN):  # for a fetch that does not heed its own
+                raw = await self._fetch(self.url, limits.timeout, limits.max_bytes)
+        except TimeoutError as fault:
+            raise Unavailable(f"{self.url} did not answer within {limits.timeout:g} s") from fault
+        keys = read_key_set(raw)
         if not keys:
             raise Unavailable(f"{self.url} lists no key that can check a signature")
         self._keys, self._good_at = keys, self._clock()

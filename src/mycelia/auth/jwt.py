@@ -14,7 +14,7 @@ from mycelia.auth.authenticator import TOKEN_BYTES, Credential
 from mycelia.auth.identity import Identity, is_subject
 from mycelia.auth.jwks import Jwks
 from mycelia.auth.keys import ASYMMETRIC, SYMMETRIC, VerifyingKey, key_of
-from mycelia.errors import ConfigError, Unauthorized
+from mycelia.errors import ConfigError, Unauthorized, Untimely
 
 import jwt  # isort: skip  # after `keys`, which says how to install it
 
@@ -126,9 +126,9 @@ class JwtAuthenticator:
         rules, now = self._rules, self._clock()
         times = {name: _time(name, claims[name]) for name in _TIMES if name in claims}
         if times.get("exp", now + 1) + rules.leeway <= now:
-            raise Unauthorized("the token has expired")
+            raise Untimely("the token has expired")
         if max(times.get("nbf", now), times.get("iat", now)) - rules.leeway > now:
-            raise Unauthorized("the token is not good yet")
+            raise Untimely("the token is not good yet")
         subject = claims[rules.subject_claim]
         if not is_subject(subject):
             raise Unauthorized(f"expected the claim {rules.subject_claim!r} as a text")

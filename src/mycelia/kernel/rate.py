@@ -96,6 +96,17 @@ class RateLimiter:
         buckets[key] = full_at + self._interval
         return 0.0
 
+    def wait(self, key: Hashable = None) -> float:
+        """The seconds until there is a token, 0 when there is one; takes none."""
+        full_at = self._buckets.get(key)
+        return 0.0 if full_at is None else max(0, full_at - int(self._clock() * _NS) - self._burst) / _NS
+
+    def charge(self, key: Hashable = None) -> None:
+        """Takes a token also where there is none; it then takes that much longer until there is one again."""
+        now = int(self._clock() * _NS)
+        self._buckets[key] = max(now, self._buckets.pop(key, now)) + self._interval
+        self._make_room(now)
+
     def give_back(self, key: Hashable = None) -> None:
         """Returns the token that was last taken: the message was refused for another reason."""
         if key in self._buckets:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mycelia.auth import Authenticator, CanClose, Credential, Identity
+from mycelia.auth import CanClose, Credential, Identity
 from mycelia.auth.authenticator import TOKEN_BYTES
 from mycelia.errors import (
-    ConfigError,
     Disabled,
     Forbidden,
     HandlerError,
     InvalidBody,
     NoCredential,
+    RateLimited,
     RequestTimeout,
     Unauthorized,
     Unavailable,
+    Untimely,
 )
 from mycelia.protocol.codes import Close
 from mycelia.protocol.credentials import cookies, credentials
@@ -33,56 +33,26 @@ from mycelia.websocket.expiry import Expiry
 from mycelia.websocket.faults import outcome_response
 from mycelia.websocket.first import FirstMessage, token_of
 from mycelia.websocket.inbound import silent
+from mycelia.websocket.logins import FailedLogins, is_guess
 from mycelia.websocket.notice import notice
 from mycelia.websocket.outbox import Overflow
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import ClientOptions, identity_of
-from mycelia.websocket.redaction import hide, traceback_without
+from mycelia.websocket.redaction import hide, secrets_of, traceback_without
 from mycelia.websocket.refusals import Limit
-from mycelia.websocket.settings import between, check_fields, seconds
+from mycelia.websocket.transform import Transforms
 
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
     from mycelia.websocket.runtime import Runtime
 
-__all__ = ["Authentication", "AuthenticationConfig"]
+__all__ = ["Authentication"]
 
 logger = logging.getLogger("mycelia.websocket")
 
 _ATTEMPTS = 5  # credentials in a row that may be bad, on one connection
-_MODES = ("required", "optional", "off")
-_SHORTEST_SECRET = 8  # a cookie that says "1" is none, and blanking it out would make a log unreadable
+_COUNTED = {Close.AUTHENTICATION_TIMEOUT: Limit.AUTHENTICATION_TIME, Close.ABUSE: Limit.FAILED_LOGINS}
 Refusal = tuple[Close, str]
-
-
-@dataclass(frozen=True, slots=True)
-class AuthenticationConfig:
-    """Who must be known, and by whom (section `authentication`).
-
-    `mode` "auto" becomes "required" with an authenticator and "off" without.
-    """
-
-    authenticator: Authenticator | None = None
-    mode: str = "auto"
-    deadline: float = seconds(10.0)
-    warning: float = seconds(60.0)
-    grace: float = seconds(25.0)
-
-    def __post_init__(self) -> None:
-        check_fields("authentication", self)
-        given = self.authenticator
-        if given is not None and (isinstance(given, type) or not callable(getattr(given, "authenticate", None))):
-            got = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-            wanted = "an Authenticator, such as TokenAuthenticator(function)"
-            raise ConfigError("authentication.authenticator", f"expected {wanted}, got {got}")
-        if self.mode == "auto":
-            object.__setattr__(self, "mode", "off" if given is None else "required")
-        if self.mode not in _MODES:
-            raise ConfigError("authentication.mode", f"expected one of {', '.join(_MODES)}, auto; got {self.mode!r}")
-        if self.mode != "off" and given is None:
-            raise ConfigError("authentication.authenticator", f"expected one, since mode is {self.mode!r}")
-        for name in ("deadline", "warning", "grace"):
-            between(f"authentication.{name}", getattr(self, name), 0, 86400.0, " seconds")
 
 
 class Authentication:
@@ -95,6 +65,8 @@ class Authentication:
         self.required = self.config.mode == "required"
         self.path = f"{runtime.subsystem.name}://authenticate"
         self.renewed: list[Callable[[WebSocketConnection], None]] = []
+        self.failures = FailedLogins(runtime.config.limits.failed_logins)
+        self._transforms = Transforms(runtime.config.routing)
         times = self.config.warning, self.config.grace
         self.expiry: Expiry[WebSocketConnection] = Expiry(times, self._warn, self._end)
         # `*` says that a page may connect, not that it may use whatever cookies its visitors happen to have.
@@ -104,6 +76,12 @@ class Authentication:
 
     # -- at the handshake ------------------------------------------------------------------------------
 
+    def holds_back(self, address: str, request: Handshake) -> float:
+        """Seconds that a handshake has to wait because it brings a credential and others of its address were bad."""
+        wait = self.failures.wait(address)
+        token = credentials(request).token if wait else None
+        return wait if token or (wait and self.active and not self._credential(request).empty) else 0.0
+
     def concerns(self, request: Handshake) -> bool:
         """Whether a connection with this handshake is to be judged before it is accepted."""
         return self.required or (self.active and not self._credential(request).empty)
@@ -112,7 +90,7 @@ class Authentication:
         """What hears the first message of one that brings no token and must have one; None where nothing does."""
         if not self.required or not self.config.deadline or self._credential(request).token is not None:
             return None
-        return FirstMessage(connection)
+        return FirstMessage(connection, self._transforms)
 
     async def admit(
         self, connection: WebSocketConnection, request: Handshake, first: FirstMessage | None
@@ -133,8 +111,7 @@ class Authentication:
         if first is not None and refusal is None and not known and connection.phase is Phase.PENDING:
             refusal = await self._by_message(connection, first)
         if refusal is not None:
-            late = refusal[0] is Close.AUTHENTICATION_TIMEOUT
-            self._runtime.refusals.add(Limit.AUTHENTICATION_TIME if late else Limit.AUTHENTICATION)
+            self._runtime.refusals.add(_COUNTED.get(refusal[0], Limit.AUTHENTICATION))
         return refusal
 
     async def _by_message(self, connection: WebSocketConnection, first: FirstMessage) -> Refusal | None:
@@ -152,12 +129,14 @@ class Authentication:
         self, connection: WebSocketConnection, credential: Credential, asked: Request | None
     ) -> Refusal | None:
         """Adopts whom a credential names, and answers the request that brought it. Lets NoCredential through."""
+        if self.failures.wait(connection.client.network):
+            return Close.ABUSE, "too many failed logins from this address"
         try:
-            identity = await self._judge(credential)
+            identity = await self._judge(credential, connection)
         except NoCredential:
             raise
         except (Unauthorized, Forbidden, Unavailable) as fault:
-            logger.info("connection %s is refused: %s", connection.id, hide(str(fault), _secrets(credential)))
+            logger.info("connection %s is refused: %s", connection.id, hide(str(fault), secrets_of(credential)))
             return _refusal(fault)
         except Exception as fault:
             self._report(fault, credential, connection)
@@ -165,10 +144,24 @@ class Authentication:
         if connection.phase is Phase.PENDING:
             self._adopt(connection, identity)
             if asked is not None and not silent(asked.metadata):
-                responder = self._runtime.dispatch.responder
-                value = {"success": True, "data": self.describe(identity)}
-                responder.send(connection, outcome_response(value, asked.correlation_id, responder.next_trace_id()))
+                await self._answer(connection, asked, self.describe(identity))
         return None
+
+    async def _answer(self, connection: WebSocketConnection, asked: Request, data: Mapping[str, Any]) -> None:
+        """Answers before anything else is answered, whatever `transform_outgoing` takes for it."""
+        responder, transforms = self._runtime.dispatch.responder, self._transforms
+        trace_id = responder.next_trace_id()
+        response = outcome_response({"success": True, "data": data}, asked.correlation_id, trace_id)
+        plain = transforms.outgoing is None
+        packet = (
+            responder.pack(connection, response) if plain else await transforms.pack(response, connection, trace_id)
+        )
+        connection.push(packet)
+
+    def turned_away(self, connection: WebSocketConnection, request: Handshake) -> None:
+        """It is not let in. Without an authenticator it was `connect` that judged the token, if there was one."""
+        if not self.active and credentials(request).token is not None:
+            self.failures.add(connection.client.network)
 
     def accepted(self, connection: WebSocketConnection) -> None:
         """`connect` has accepted it: from now on its time runs."""
@@ -182,7 +175,8 @@ class Authentication:
         """What `websocket://authenticate` answers an open connection: the data of its response.
 
         Raises InvalidBody without a token, Unauthorized for one that is not good, Forbidden for one of another
-        subject, Unavailable, Disabled, RequestTimeout. The identity from before stays in each of these cases.
+        subject, RateLimited where too many of its address were bad, Unavailable, Disabled, RequestTimeout. The identity
+        from before stays in each of these cases.
         """
         if not self.active:
             raise Disabled("authentication", "authentication.mode")
@@ -191,15 +185,19 @@ class Authentication:
         token = token_of(body)
         if token is None:
             raise InvalidBody("expected a body {token}, a text", "$.token")
+        if wait := self.failures.wait(connection.client.network):
+            self._runtime.refusals.add(Limit.FAILED_LOGINS)
+            connection.throttle.disobeyed(connection)
+            raise RateLimited("a login", wait)
         credential = Credential(token, "message")
         limit = self.config.deadline or self._runtime.config.connection.connection_timeout
         try:
             async with asyncio.timeout(limit):
-                identity = await self._judge(credential)
+                identity = await self._judge(credential, connection)
         except TimeoutError:
             raise RequestTimeout(self.path, limit) from None
         except (Unauthorized, Forbidden, Unavailable) as fault:
-            logger.info("connection %s is not renewed: %s", connection.id, hide(str(fault), _secrets(credential)))
+            logger.info("connection %s is not renewed: %s", connection.id, hide(str(fault), secrets_of(credential)))
             self._runtime.refusals.add(Limit.AUTHENTICATION)
             if isinstance(fault, Unauthorized):
                 self._refused(connection)
@@ -245,17 +243,22 @@ class Authentication:
         allowed = origin_allowed(request, self._cookie_origins, require=True)
         return Credential(found.token, found.source, cookies(request) if allowed else {})
 
-    async def _judge(self, credential: Credential) -> Identity:
+    async def _judge(self, credential: Credential, connection: WebSocketConnection) -> Identity:
         assert self.config.authenticator is not None
         if credential.empty:
             raise NoCredential("no credential was given")
         if credential.token is not None and len(credential.token) > TOKEN_BYTES:
             raise Unauthorized(f"expected a token of at most {TOKEN_BYTES} characters, got {len(credential.token)}")
-        identity = await self.config.authenticator.authenticate(credential)
+        try:
+            identity = await self.config.authenticator.authenticate(credential)
+        except Unauthorized as fault:
+            if is_guess(fault):
+                self.failures.add(connection.client.network)
+            raise
         if not isinstance(identity, Identity):
             raise TypeError(f"expected an Identity of the authenticator, got {type(identity).__name__}")
         if identity.expires_at is not None and not self.expiry.left(identity.expires_at):
-            raise Unauthorized("the credential has expired")
+            raise Untimely("the credential has expired")
         return identity
 
     def _adopt(self, connection: WebSocketConnection, identity: Identity) -> None:
@@ -264,13 +267,11 @@ class Authentication:
         options.identity = identity
         options.permissions_version += 1
         options.refused = 0
-        connection.metadata["userId"] = identity.subject
+        connection.metadata["userId"] = identity.subject  # by which an open one counts for its principal
         if self._runtime.policy is not None:
             self._runtime.policy.forget(connection)
         if connection.is_open:
             self.expiry.watch(connection, identity.expires_at)
-            if not self._runtime.gate.claim(connection):
-                connection.close(Close.ABUSE, "too many connections of this user")
         for callback in self.renewed:
             try:
                 callback(connection)
@@ -301,14 +302,9 @@ class Authentication:
         """Logs a failure of the authenticator without the credential, and returns the id of the entry."""
         what = "the authenticator failed"
         error_id = self._runtime.errors.add(what, fault, path=self.path, connection_id=connection.id, trace_id="-").id
-        text = traceback_without(fault, _secrets(credential))
+        text = traceback_without(fault, secrets_of(credential))
         logger.error("%s (error %s, connection %s)\n%s", what, error_id, connection.id, text)
         return error_id
-
-
-def _secrets(credential: Credential) -> list[str]:
-    values = [each for each in credential.cookies.values() if len(each) >= _SHORTEST_SECRET]
-    return values if credential.token is None else [credential.token, *values]
 
 
 def _refusal(fault: Exception) -> Refusal:

@@ -15,12 +15,12 @@ from typing import Any, get_type_hints
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
 from mycelia.protocol.handshake import Handshake, HttpReply, check_origin_rule, is_host_rule
-from mycelia.websocket.authentication import AuthenticationConfig
 from mycelia.websocket.drain import DrainConfig
 from mycelia.websocket.engines.base import engine_names, is_engine
 from mycelia.websocket.errorlog import ErrorsConfig
 from mycelia.websocket.limits import LimitsConfig
 from mycelia.websocket.pressure import OverloadConfig
+from mycelia.websocket.requirement import AuthenticationConfig
 from mycelia.websocket.settings import between, check_fields, mapping, one_of_sections, seconds, section
 
 __all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
@@ -140,6 +140,16 @@ class Config:
     errors: ErrorsConfig = field(default_factory=ErrorsConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     authentication: AuthenticationConfig = field(default_factory=AuthenticationConfig)
+
+    def __post_init__(self) -> None:
+        deadline, whole = self.authentication.deadline, self.connection.connection_timeout
+        if self.authentication.mode == "required" and deadline > whole:
+            # It would be cut short: a connection has until `connection_timeout`, from its TCP accept, for everything.
+            raise ConfigError(
+                "authentication.deadline",
+                f"expected at most connection.connection_timeout ({whole:g} s), got {deadline:g} s; "
+                f"lower this to {whole:g} s or raise connection.connection_timeout to {deadline:g} s",
+            )
 
 
 def load_config(given: Config | Mapping[str, Any] | None) -> Config:

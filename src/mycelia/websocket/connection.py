@@ -84,7 +84,7 @@ class WebSocketConnection:
     def metadata(self) -> dict[str, Any]:
         """The application's own mapping; empty at first."""
         if self._metadata is None:
-            self._metadata = {}
+            self._metadata = self._runtime.gate.metadata(self)
         return self._metadata
 
     @metadata.setter

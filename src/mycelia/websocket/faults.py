@@ -6,7 +6,7 @@ What is not told is logged under an error id, which the client gets, so that the
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,7 @@ from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Fault, Response, ResponseMetadata
 from mycelia.websocket.errorlog import RECORDING
 
-__all__ = ["TEXTS", "apology", "failure", "fault_of", "outcome_response", "plain_fault"]
+__all__ = ["TEXTS", "apology", "failure", "fault_of", "outcome_response", "packed_failure", "plain_fault"]
 
 logger = logging.getLogger("mycelia.websocket")
 
@@ -52,6 +52,17 @@ def plain_fault(code: Code, *, retryable: bool = False) -> Fault:
 def failure(fault: Fault, correlation_id: Any, trace_id: str, data: Any = None) -> Response:
     """The envelope of a fault."""
     return Response(False, data, correlation_id, fault, ResponseMetadata(trace_id, int(time() * 1000)))
+
+
+def packed_failure(pack: Callable[[Response], bytes], fault: Fault, correlation_id: Any, trace_id: str) -> bytes:
+    """The packet of a fault; without its correlation id when it is that which cannot be encoded.
+
+    A transform may have put anything there.
+    """
+    try:
+        return pack(failure(fault, correlation_id, trace_id))
+    except Exception:
+        return pack(failure(fault, None, trace_id))
 
 
 def outcome_response(value: Any, correlation_id: Any, trace_id: str) -> Response:

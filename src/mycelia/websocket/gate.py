@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from math import ceil
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mycelia.errors import ConfigError
 from mycelia.protocol.codec import CODECS, Codec, subprotocols
+from mycelia.protocol.codes import Close
 from mycelia.protocol.handshake import (
     Accept,
     BadHandshake,
@@ -31,6 +33,7 @@ from mycelia.websocket.client import ClientInfo
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.descriptors import affordable
 from mycelia.websocket.door import Door
+from mycelia.websocket.principal import WatchedMetadata
 from mycelia.websocket.refusals import Limit
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ _CROWD = HttpReply(
     b"too many connections from this address; close one first (limits.connectionsPerAddress)\n",
     (("Retry-After", "5"),),
 )
+_GUESSED = b"too many failed logins from this address; try again later (limits.failedLogins)\n"
 
 
 class Gate:
@@ -90,8 +94,9 @@ class Gate:
         return self._crowded(request) or self._accept(server, framed, request, chosen)
 
     def claim(self, connection: WebSocketConnection) -> bool:
-        """Counts an accepted connection for its principal; False when that has enough. To be asked again whenever the
-        principal of a connection may have changed.
+        """Counts a connection that is being accepted for its principal; False when that has enough.
+
+        Afterwards nobody need ask: whatever changes the principal of an open connection writes into its metadata.
         """
         most = self._limits.connections_per_principal
         if not most:
@@ -101,17 +106,30 @@ class Gate:
         self._runtime.refusals.add(Limit.CONNECTIONS_PER_PRINCIPAL)
         return False
 
+    def metadata(self, connection: WebSocketConnection) -> dict[str, Any]:
+        """The mapping for a connection's metadata: where principals are counted it notices whom it names."""
+        return WatchedMetadata(connection, self._renamed) if self._limits.connections_per_principal else {}
+
+    def _renamed(self, connection: WebSocketConnection) -> None:
+        """An open connection is another principal's, or nobody's; where that one has enough it is closed (4429)."""
+        if connection.is_open and not self.claim(connection):
+            connection.close(Close.ABUSE, "too many connections of this user")
+
     def _crowded(self, request: Handshake) -> HttpReply | None:
         runtime = self._runtime
         if runtime.draining or not runtime.accepting or runtime.pressure.shedding or runtime.connections.full:
             runtime.refusals.add(Limit.CONNECTIONS)
             return _FULL
         host = request.remote[0] if request.remote else ""
-        most = self._limits.connections_per_address
-        if most and host and runtime.connections.by_address[address_key(host)] >= most:
+        address, most = address_key(host), self._limits.connections_per_address
+        if most and host and runtime.connections.by_address[address] >= most:
             runtime.refusals.add(Limit.CONNECTIONS_PER_ADDRESS)
-            self._warn(host, most)
+            self._warn(host, f"has {most} connections, the most that one address may have")
             return _CROWD
+        if wait := runtime.authentication.holds_back(address, request):
+            runtime.refusals.add(Limit.FAILED_LOGINS)
+            self._warn(host, "had more failed logins than one address may have")
+            return HttpReply(429, _GUESSED, (("Retry-After", str(ceil(wait))),))
         return None
 
     def _accept(self, server: ServerConfig, framed: bool, request: Handshake, chosen: str | None) -> Accept:
@@ -140,10 +158,10 @@ class Gate:
             door.spare(self._proxies.trusts)
         return door
 
-    def _warn(self, host: str, most: int) -> None:
+    def _warn(self, host: str, what: str) -> None:
         """Behind a proxy that is not listed every client has one address; whoever runs it must be able to find out."""
         now = monotonic()
         if now - self._warned >= _QUIET:
             self._warned = now
             hint = "if that is a proxy of yours, list it in limits.trusted_proxies"
-            logger.warning("%s has %d connections, the most that one address may have; %s", host, most, hint)
+            logger.warning("%s %s; %s", host, what, hint)

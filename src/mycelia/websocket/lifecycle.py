@@ -27,6 +27,7 @@ from mycelia.websocket.execution import clear_cancellation
 from mycelia.websocket.faults import apology
 from mycelia.websocket.first import FirstMessage
 from mycelia.websocket.inbound import ClientMessage
+from mycelia.websocket.logins import is_guess
 from mycelia.websocket.notice import notice
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import identity_of
@@ -143,6 +144,7 @@ class Lifecycle:
 
     async def _connect(self, connection: WebSocketConnection, request: Handshake, first: FirstMessage | None) -> None:
         authentication = self._runtime.authentication
+        guess = True  # whether a token that `connect` refuses may be one
         refusal: tuple[Close, str] | None = None
         deadline = asyncio.timeout_at(self._deadline(connection))
         try:
@@ -154,7 +156,7 @@ class Lifecycle:
                     refusal = await self._ask(connection, public_view(request))
         except (Unauthorized, Forbidden, HandlerError) as error:
             if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
-                refusal = _refused(error.code)
+                refusal, guess = _refused(error.code), is_guess(error)
             else:
                 refusal = self._broken(connection, error)
         except Exception as error:
@@ -168,6 +170,8 @@ class Lifecycle:
                 raise
             clear_cancellation()  # of the handler's own making
             refusal = self._broken(connection, error)
+        if guess and refusal is not None and refusal[0] is Close.NOT_AUTHENTICATED:
+            authentication.turned_away(connection, request)
         self._connecting.pop(connection, None)
         if connection.phase is not Phase.PENDING:
             return

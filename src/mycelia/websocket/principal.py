@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from mycelia.auth import Identity
 from mycelia.kernel.caller import Caller, Options, Principal
@@ -11,9 +12,10 @@ from mycelia.kernel.caller import Caller, Options, Principal
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
 
-__all__ = ["ClientOptions", "ConnectionPrincipal", "identity_of"]
+__all__ = ["ClientOptions", "ConnectionPrincipal", "WatchedMetadata", "identity_of"]
 
 _NAMES = ("userId", "user_id", "permissions")
+_IDS = frozenset({"userId", "user_id"})
 
 
 class ConnectionPrincipal:
@@ -36,6 +38,63 @@ class ConnectionPrincipal:
         """What is there as a collection; anything else (a text above all) gives no rights."""
         given = self._metadata.get("permissions", ())
         return given if isinstance(given, Collection) and not isinstance(given, str) else ()
+
+
+class WatchedMetadata(dict[str, Any]):
+    """Metadata that calls `renamed(connection)` after every writing by which it may name another principal.
+
+    It does not keep the connection alive, every other writing costs it next to nothing, and a copy is a plain dict.
+    """
+
+    __slots__ = ("_connection", "_renamed")
+
+    def __init__(self, connection: WebSocketConnection, renamed: Callable[[WebSocketConnection], None]) -> None:
+        super().__init__()
+        self._connection, self._renamed = ref(connection), renamed
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._tell(key)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._tell(key)
+
+    def __ior__(self, given: Any) -> WatchedMetadata:  # type: ignore[misc,override]  # of one that dict overloads
+        self.update(given)
+        return self
+
+    def update(self, *given: Any, **named: Any) -> None:
+        try:
+            super().update(*given, **named)
+        finally:
+            self._tell()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        value = super().setdefault(key, default)
+        self._tell(key)
+        return value
+
+    def pop(self, key: str, *default: Any) -> Any:
+        value = super().pop(key, *default)
+        self._tell(key)
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        item = super().popitem()
+        self._tell(item[0])
+        return item
+
+    def clear(self) -> None:
+        super().clear()
+        self._tell()
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
+
+    def _tell(self, key: str = "userId") -> None:
+        if key in _IDS and (connection := self._connection()) is not None:
+            self._renamed(connection)
 
 
 class ClientOptions(Options):

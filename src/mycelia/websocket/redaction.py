@@ -6,8 +6,11 @@ import traceback
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-__all__ = ["hide", "traceback_without"]
+from mycelia.auth import Credential
 
+__all__ = ["hide", "secrets_of", "traceback_without"]
+
+_SHORTEST_SECRET = 8  # a cookie that says "1" is none, and blanking it out would make a log unreadable
 _HIDDEN = "***"
 
 
@@ -27,3 +30,9 @@ def _spellings(secret: str) -> tuple[str, ...]:
 def traceback_without(fault: BaseException, secrets: Iterable[str]) -> str:
     """The traceback of an exception that somebody else raised, who may have put a secret into its text."""
     return hide("".join(traceback.format_exception(fault)), secrets)
+
+
+def secrets_of(credential: Credential) -> list[str]:
+    """What of a credential is to be blanked out."""
+    values = [each for each in credential.cookies.values() if len(each) >= _SHORTEST_SECRET]
+    return values if credential.token is None else [credential.token, *values]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mycelia.kernel.message import new_trace_id
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Fault, ProtocolFault, Request, Response, from_mapping
-from mycelia.websocket.faults import apology, failure, plain_fault
+from mycelia.websocket.faults import apology, failure, packed_failure, plain_fault
 from mycelia.websocket.inbound import silent
 from mycelia.websocket.transform import Transforms
 from mycelia.websocket.worker import Raw, Work
@@ -44,9 +44,7 @@ class Responder:
             if done is not None:
                 done.failed += 1
             fault = apology("a reply cannot be encoded", connection.id, error)
-            # The correlation id may be what cannot be encoded: a transform may have put anything there.
-            correlation_id = response.correlation_id if isinstance(response.correlation_id, str) else None
-            return connection.dialect.pack(failure(fault, correlation_id, self.next_trace_id()))
+            return packed_failure(connection.dialect.pack, fault, response.correlation_id, self.next_trace_id())
 
     def send(self, connection: WebSocketConnection, response: Response) -> None:
         """Sends a response at once, or through `transform_outgoing` like any other."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Envelope, ProtocolFault, Response, from_mapping, to_mapping
 from mycelia.websocket.config import RoutingConfig
-from mycelia.websocket.faults import TEXTS, apology, failure
+from mycelia.websocket.faults import TEXTS, apology, packed_failure
 from mycelia.websocket.worker import Raw
 
 if TYPE_CHECKING:
@@ -62,4 +62,4 @@ class Transforms:
             if done is not None:
                 done.failed += 1
             fault = apology("transform_outgoing failed", connection.id, error, trace_id=trace_id)
-            return connection.dialect.pack(failure(fault, response.correlation_id, trace_id))
+            return packed_failure(connection.dialect.pack, fault, response.correlation_id, trace_id)

@@ -13,6 +13,7 @@ from mycelia.auth.jwks import Jwks, JwksLimits
 from mycelia.auth.keys import read_key_set
 from mycelia.errors import ConfigError, Unauthorized, Unavailable
 from tests.unit.auth.keyring import Issuer, jwk, serve
+from tests.unit.websocket.support import TimeLoop, in_fake_time
 
 URL = "https://id.example/keys"
 
@@ -98,6 +99,85 @@ async def test_old_keys_are_used_while_the_issuer_fails_and_not_for_ever() -> No
         issuer.raw = None
         clock.now += 10
         assert (await found.find("one", "RS256")).kid == "one"
+
+
+async def test_an_issuer_that_hangs_holds_nobody_up_while_the_old_keys_are_good() -> None:
+    clock = Clock()
+    async with serve(Issuer(jwk("rsa", "one"))) as issuer:
+        found = keys(issuer, clock, patience=0)
+        await found.find("one", "RS256")
+        issuer.called.clear()
+        issuer.gate, issuer.keys = asyncio.Event(), [jwk("rsa-2", "two")]
+        clock.now += 300
+        for _ in range(3):
+            callers = [found.find("one", "RS256") for _ in range(20)]
+            assert {each.kid for each in await asyncio.gather(*callers)} == {"one"}
+        async with asyncio.timeout(8):
+            await issuer.called.wait()
+        clock.now += 3599.9  # nobody has answered, and the keys are still good enough
+        assert (await found.find("one", "RS256")).kid == "one"
+        assert issuer.asked == 2, "one fetch for all of them"
+        issuer.gate.set()
+        assert (await found.find("two", "RS256")).kid == "two"  # whose key is unknown waits for it
+        with pytest.raises(Unauthorized):
+            await found.find("one", "RS256")
+        await found.close()
+
+
+async def test_keys_that_are_too_old_are_waited_for_and_refuse_when_nothing_comes() -> None:
+    clock = Clock()
+    async with serve(Issuer(jwk("rsa", "one"))) as issuer:
+        found = keys(issuer, clock, patience=0, timeout=0.05)
+        await found.find("one", "RS256")
+        issuer.gate = asyncio.Event()
+        clock.now += 3900
+        callers = [asyncio.create_task(found.find("one", "RS256")) for _ in range(5)]
+        for caller in callers:
+            with pytest.raises(Unavailable):
+                await caller
+        assert issuer.asked == 2
+        issuer.gate.set()
+        clock.now += 10
+        assert (await found.find("one", "RS256")).kid == "one"
+
+
+def test_a_fetch_is_waited_for_with_patience_once_and_for_all() -> None:
+    """However many come, and whenever: nobody waits beyond one moment, which is soon after the fetch began."""
+
+    async def lives(loop: TimeLoop) -> None:
+        asked: list[float] = []
+
+        async def answers_once(url: str, timeout: float, max_bytes: int) -> bytes:
+            asked.append(loop.time())
+            if len(asked) > 1:
+                await asyncio.Event().wait()
+            return json.dumps({"keys": [jwk("rsa", "one")]}).encode()
+
+        found = Jwks(URL, JwksLimits(patience=0.5), fetch=answers_once, clock=loop.time)
+        await found.find("one", "RS256")
+        began = loop.time() + 300
+        for came, waited_until in [(0.0, 0.5), (0.5, 0.5), (0.7, 0.7), (5.9, 5.9), (9.9, 9.9), (60.0, 60.5)]:
+            await loop.reach(began + came)
+            assert (await found.find("one", "RS256")).kid == "one"
+            assert loop.time() - began == pytest.approx(waited_until, abs=1e-6)
+        assert [when - began for when in asked[1:]] == pytest.approx([0.0, 60.0])
+        await loop.reach(began + 3600)
+        with pytest.raises(Unavailable):
+            await found.find("one", "RS256")
+        assert loop.time() - began == pytest.approx(3606.0), "also a fetch that heeds no timeout has one"
+
+    in_fake_time(lives)
+
+
+async def test_who_is_first_after_a_rotation_is_judged_by_the_new_keys_of_an_issuer_that_answers() -> None:
+    clock = Clock()
+    async with serve(Issuer(jwk("rsa", "one"))) as issuer:
+        found = keys(issuer, clock, patience=8)
+        await found.find("one", "RS256")
+        issuer.keys = [jwk("rsa-2", "two")]
+        clock.now += 300
+        with pytest.raises(Unauthorized):
+            await found.find("one", "RS256")
 
 
 async def test_it_ends_with_its_owner_and_begins_again() -> None:
@@ -213,7 +293,9 @@ def test_urls_that_are_taken(url: str) -> None:
     check_url("jwks.url", url)
 
 
-@pytest.mark.parametrize("limits", [{"max_age": 0}, {"stale": -1}, {"timeout": float("nan")}, {"min_interval": 0}])
+@pytest.mark.parametrize(
+    "limits", [{"max_age": 0}, {"stale": -1}, {"patience": -0.1}, {"timeout": float("nan")}, {"min_interval": 0}]
+)
 def test_limits_are_checked(limits: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         JwksLimits(**limits)  # type: ignore[arg-type]  # max_bytes is not given

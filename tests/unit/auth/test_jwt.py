@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mycelia.auth import Credential, Identity
 from mycelia.auth.jwks import Jwks
 from mycelia.auth.jwt import JwtAuthenticator, JwtRules
-from mycelia.errors import ConfigError, NoCredential, Unauthorized
+from mycelia.errors import ConfigError, NoCredential, Unauthorized, Untimely
 from tests.unit.auth.keyring import NOW, SECRET, forged, jwk, pem, private, token
 
 
@@ -92,6 +92,25 @@ async def test_claims_that_refuse(claims: dict[str, Any]) -> None:
     assert (await judge(hs(rules), token(SECRET, "HS256", **good))).subject == "ada"
     with pytest.raises(Unauthorized):
         await judge(hs(rules), token(SECRET, "HS256", **{**good, **claims}))
+
+
+@pytest.mark.parametrize(
+    ("claims", "signed", "untimely"),
+    [
+        ({"exp": NOW - 5}, True, True),
+        ({"nbf": NOW + 5}, True, True),
+        ({"iat": NOW + 5}, True, True),
+        ({"exp": NOW - 5}, False, False),
+        ({"exp": NOW - 5, "aud": "others"}, True, False),
+        ({"exp": "tomorrow"}, True, False),
+    ],
+    ids=str,
+)
+async def test_only_a_genuine_token_is_untimely(claims: dict[str, Any], signed: bool, untimely: bool) -> None:
+    """Whoever shows one guesses nothing; it must not count as a failed login, and nothing else may pass for it."""
+    with pytest.raises(Unauthorized) as caught:
+        await judge(hs(), token(SECRET if signed else SECRET[::-1], "HS256", **claims))
+    assert isinstance(caught.value, Untimely) is untimely
 
 
 @pytest.mark.parametrize("subject", [7, ["ada"], {"a": 1}, True])

@@ -79,6 +79,46 @@ def test_a_token_can_be_given_back() -> None:
     assert limiter.take("a") == 0.0
 
 
+@given(st.integers(1, 10), st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 4)), max_size=50))
+def test_waiting_says_what_taking_would_and_takes_nothing(most: int, takes: list[tuple[str, float]]) -> None:
+    clock = Clock()
+    limiter = RateLimiter(most, 8.0, clock=clock)
+    for key, pause in takes:
+        clock.now += pause
+        expected = limiter.wait(key)
+        assert limiter.wait(key) == expected and limiter.refused == 0
+        if not expected:
+            assert limiter.take(key) == 0.0
+
+
+def test_a_charge_is_paid_for_also_where_there_is_no_token() -> None:
+    clock = Clock()
+    limiter = RateLimiter(2, 20.0, clock=clock)
+    assert limiter.wait("a") == 0.0 and len(limiter) == 0
+    waits = []
+    for _ in range(5):
+        limiter.charge("a")
+        waits.append(limiter.wait("a"))
+    assert waits == [0.0, 10.0, 20.0, 30.0, 40.0] and limiter.refused == 0
+    clock.now += 39.9
+    assert limiter.take("a") == pytest.approx(0.1)
+    clock.now += 0.1
+    assert limiter.wait("a") == 0.0 and limiter.take("a") == 0.0 and limiter.wait("a") == 10.0
+    clock.now += 1000.0
+    limiter.charge("a")
+    assert limiter.wait("a") == 0.0, "what has long been paid is no credit"
+    limiter.charge("a")
+    assert limiter.wait("a") == 10.0
+
+
+def test_charges_are_forgotten_like_all_others() -> None:
+    limiter = RateLimiter(1, 60.0, capacity=2, clock=Clock())
+    for key in ("a", "b", "a", "c"):
+        limiter.charge(key)
+    assert (len(limiter), limiter.forgotten, limiter.wait("b")) == (2, 1, 0.0)
+    assert limiter.wait("a") > 0 and limiter.wait("c") > 0
+
+
 def test_full_buckets_go_and_the_table_is_bounded() -> None:
     clock = Clock()
     limiter = RateLimiter(2, 60.0, capacity=10, clock=clock)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mycelia.auth import Identity, TokenAuthenticator
+from mycelia.auth import Credential, Identity, TokenAuthenticator
 from mycelia.errors import ConfigError
-from mycelia.websocket.authentication import AuthenticationConfig
 from mycelia.websocket.config import load_config
 from mycelia.websocket.expiry import Expiry
-from mycelia.websocket.redaction import hide, traceback_without
+from mycelia.websocket.redaction import hide, secrets_of, traceback_without
+from mycelia.websocket.requirement import AuthenticationConfig
 
 TOKENS = TokenAuthenticator(lambda token: Identity(token))
 
@@ -168,9 +168,9 @@ def test_the_mode_follows_the_authenticator() -> None:
     assert AuthenticationConfig().mode == "off"
     assert AuthenticationConfig(TOKENS).mode == "required"
     assert AuthenticationConfig(TOKENS, "optional").mode == "optional"
-    section = {"authenticator": TOKENS, "deadline": 5000, "grace": 0}
+    section = {"authenticator": TOKENS, "deadline": 5, "grace": 0}
     loaded = load_config({"authentication": section}).authentication
-    assert (loaded.authenticator, loaded.mode, loaded.deadline, loaded.grace) == (TOKENS, "required", 5000.0, 0.0)
+    assert (loaded.authenticator, loaded.mode, loaded.deadline, loaded.grace) == (TOKENS, "required", 5.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,34 @@ def test_configurations_that_are_refused(section: dict[str, Any], key: str) -> N
     assert caught.value.key == f"authentication.{key}"
 
 
+@pytest.mark.parametrize(
+    ("deadline", "whole", "mode", "good"),
+    [
+        (5.0, 5.0, "required", True),
+        (5.001, 5.0, "required", False),
+        (10.0, 30.0, "required", True),
+        (0.0, 0.001, "required", True),
+        (60.0, 30.0, "optional", True),  # there it is what a renewal may take, and nothing cuts that short
+        (60.0, 30.0, "off", True),
+    ],
+)
+def test_a_deadline_that_would_be_cut_short_is_refused(deadline: float, whole: float, mode: str, good: bool) -> None:
+    given = {"authentication": {"authenticator": TOKENS, "mode": mode, "deadline": deadline}}
+    given |= {"connection": {"connection_timeout": whole}}
+    if good:
+        assert load_config(given).authentication.deadline == deadline
+        return
+    with pytest.raises(ConfigError, match=r"at most connection\.connection_timeout \(5 s\), got 5\.001 s") as caught:
+        load_config(given)
+    assert caught.value.key == "authentication.deadline"
+    assert "lower this to 5 s or raise connection.connection_timeout to 5.001 s" in caught.value.problem
+
+
+def test_the_deadline_that_nobody_gave_is_judged_as_well() -> None:
+    with pytest.raises(ConfigError, match="connection_timeout"):
+        load_config({"authentication": {"authenticator": TOKENS}, "connection": {"connectionTimeout": 5000}})
+
+
 def test_a_policy_is_a_function() -> None:
     with pytest.raises(ConfigError):
         load_config({"routing": {"policy": True}})
@@ -215,3 +243,8 @@ def test_secrets_are_blanked_out_however_they_are_spelled() -> None:
     except ValueError as fault:
         text = traceback_without(fault, ["s3cret"])
     assert "s3cret" not in text and "KeyError" in text and "ValueError" in text
+
+
+def test_what_of_a_credential_is_secret() -> None:
+    assert secrets_of(Credential("t", "query", {"theme": "dark", "sid": "0123456789"})) == ["t", "0123456789"]
+    assert secrets_of(Credential(None, None, {"n": "1"})) == []

@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from mycelia.protocol.handshake import Accept, Handshake, Headers, HttpReply
+from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.refusals import Limit
 from tests.unit.websocket.support import CLIENT_HEADERS, FakeTransport, Room, room
 
-LIMITS: Mapping[str, Any] = {"connections_per_address": 2, "connections_per_principal": 2}
+LIMITS: Mapping[str, Any] = {"connections_per_address": 2}
+
+
+def replace(connection: WebSocketConnection, name: str) -> None:
+    connection.metadata = {"userId": name}
+
+
+def merge(connection: WebSocketConnection, name: str) -> None:
+    connection.metadata |= {"userId": name}
+
+
+WAYS: Mapping[str, Callable[[WebSocketConnection, str], object]] = {
+    "item": lambda connection, name: connection.metadata.__setitem__("userId", name),
+    "update": lambda connection, name: connection.metadata.update({"room": 7, "userId": name}),
+    "named update": lambda connection, name: connection.metadata.update(userId=name),
+    "setdefault": lambda connection, name: connection.metadata.setdefault("userId", name),
+    "whole": replace,
+    "merged": merge,
+}
+OUT: Mapping[str, Callable[[WebSocketConnection], object]] = {
+    "del": lambda connection: connection.metadata.__delitem__("userId"),
+    "none": lambda connection: connection.metadata.__setitem__("userId", None),
+    "pop": lambda connection: connection.metadata.pop("userId"),
+    "popitem": lambda connection: connection.metadata.popitem(),
+    "clear": lambda connection: connection.metadata.clear(),
+    "another": lambda connection: connection.metadata.update(userId="bob"),
+}
 
 
 def knock(stage: Room, host: str | None = "192.0.2.1", *headers: tuple[str, str], target: str = "/ws") -> int:
@@ -74,27 +101,60 @@ async def test_nobody_comes_in_when_it(why: str) -> None:
         assert knock(stage) == 503 and stage.runtime.refusals[Limit.CONNECTIONS] == 1
 
 
-async def test_a_principal_has_so_many_and_may_change() -> None:
-    async with room(limits=LIMITS) as stage:
-        opened = [stage.open()[0] for _ in range(2)]
-        gate, tally = stage.runtime.gate, stage.runtime.connections.by_principal
-        stage.runtime.connections.by_address.remove("192.0.2.1")  # of addresses another test speaks
-        opened.append(stage.open()[0])
-        for connection in opened[:2]:
-            connection.metadata["userId"] = "ada"
-            assert gate.claim(connection) and gate.claim(connection)
-        opened[2].metadata["userId"] = "ada"
-        assert not gate.claim(opened[2]) and tally["ada"] == 2
-        opened[1].metadata["userId"] = "bob"
-        assert gate.claim(opened[1]) and gate.claim(opened[2])
-        assert (tally["ada"], tally["bob"]) == (2, 1)
-        opened[0].metadata.clear()
-        assert gate.claim(opened[0]) and tally["ada"] == 1
-        stage.runtime.connections.by_address.add("192.0.2.1")
-        for connection in opened:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_principal_has_so_many_however_it_is_written_down(way: str) -> None:
+    """Whoever signs in later is counted by the writing itself, so that nothing can forget to."""
+    async with room(limits={"connections_per_principal": 2}) as stage:
+        opened = [stage.open() for _ in range(3)]
+        tally = stage.runtime.connections.by_principal
+        for connection, _ in opened:
+            WAYS[way](connection, "ada")
+            WAYS[way](connection, "ada")  # the same one, and no second
+            assert connection.metadata["userId"] == "ada"
+        assert [transport.closings for _, transport in opened] == [
+            [],
+            [],
+            [(4429, "too many connections of this user")],
+        ]
+        assert tally["ada"] == 2 and stage.runtime.refusals[Limit.CONNECTIONS_PER_PRINCIPAL] == 1
+
+
+@pytest.mark.parametrize("way", OUT)
+async def test_who_signs_out_or_becomes_another_makes_room(way: str) -> None:
+    async with room(limits={"connections_per_principal": 1}) as stage:
+        (first, _), (second, _) = stage.open(), stage.open()
+        tally = stage.runtime.connections.by_principal
+        first.metadata["userId"] = "ada"
+        OUT[way](first)
+        assert tally["ada"] == 0
+        second.metadata["userId"] = "ada"
+        assert first.is_open and second.is_open
+        first.metadata = {"user_id": "ada", "userId": "bob"}
+        assert first.is_open and tally["bob"] == 1
+        for connection in (first, second):
             connection.closed(1006, "")
         assert len(tally) == 0
-        assert gate.claim(opened[2]) and len(tally) == 0, "who has gone is not counted again"
+        first.metadata["userId"] = "ada"
+        assert len(tally) == 0, "who has gone is not counted again"
+
+
+async def test_what_says_nothing_of_a_principal_counts_for_none() -> None:
+    async with room(limits={"connections_per_principal": 1}) as stage:
+        (first, _), (second, _) = stage.open(), stage.open()
+        for connection in (first, second):
+            connection.metadata.update(room=7)
+            connection.metadata["permissions"] = ["read"]
+            connection.metadata["userId"] = None
+            assert connection.is_open
+        assert len(stage.runtime.connections.by_principal) == 0
+
+
+async def test_without_the_limit_metadata_is_a_plain_mapping() -> None:
+    async with room(limits={"connections_per_principal": 0}) as stage:
+        for _ in range(3):
+            connection, _ = stage.open()
+            connection.metadata["userId"] = "ada"
+            assert type(connection.metadata) is dict and connection.is_open
 
 
 @pytest.mark.parametrize(

@@ -99,3 +99,13 @@ async def test_an_outgoing_transform_that_fails_is_an_answer_with_the_same_corre
     assert (told["success"], told["correlationId"], told["error"]["code"]) == (False, 7, "HANDLER_ERROR")
     assert told["metadata"]["traceId"] == "t" and b"secret" not in packet
     assert told["error"]["details"]["errorId"] in caplog.text
+
+
+@pytest.mark.parametrize("correlation_id", [object(), "\ud800", float("nan")], ids=ascii)
+async def test_a_correlation_id_of_the_applications_own_making_cannot_keep_the_answer_back(correlation_id: Any) -> None:
+    async with room() as stand:
+        connection, _ = stand.open_plain()
+        transforms = Transforms(RoutingConfig(transform_outgoing=broken))
+        packet = await transforms.pack(Response(True, 1, correlation_id), connection, "t")
+    told = json.loads(packet)
+    assert (told["success"], told["correlationId"], told["error"]["code"]) == (False, None, "HANDLER_ERROR")
