@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from mycelia.kernel.path import Pattern, bind, fill
 from mycelia.protocol.assembler import Assembler, check_close
 from mycelia.protocol.codec import CODECS, CanSkim
 from mycelia.protocol.credentials import credentials, public_view
+from mycelia.protocol.deflate import Deflater, DeflateSettings, Inflater, negotiate
 from mycelia.protocol.envelope import Event, ProtocolFault, Request
 from mycelia.protocol.frames import Frame, FrameFault, FrameParser, Opcode, mask_frame
 from mycelia.protocol.handshake import check_upgrade, origin_allowed
@@ -356,11 +358,50 @@ def paths(data: bytes) -> None:
     assert bind(pattern, filled, [segments[at] for at in places]) == values
 
 
+# -- deflate -----------------------------------------------------------------------------------------------
+
+
+def deflate(data: bytes) -> None:
+    """The first byte says what is kept between messages; the rest is two messages, a payload, and an offer."""
+    if not data:
+        return
+    context, bits, rest = bool(data[0] & 1), 9 + (data[0] >> 1) % 7, data[1:]
+    half = len(rest) // 2
+    inflater, theirs = Inflater(15, context), zlib.decompressobj(-15)
+    for message in (rest[:half], rest[half:]):
+        if not context:
+            theirs = zlib.decompressobj(-15)
+        try:
+            expected = theirs.decompress(message + b"\x00\x00\xff\xff", _MAX_BYTES + 1)
+        except zlib.error:
+            expected = None
+        try:
+            found = inflater.inflate(message, _MAX_BYTES)
+        except FrameFault as fault:
+            assert fault.close_code in (1007, 1009)
+            assert expected is None or theirs.eof or len(expected) > _MAX_BYTES
+            break
+        assert len(found) <= _MAX_BYTES
+        if expected is None or theirs.eof:
+            break  # what comes after a last block the reference does not read
+        assert found == expected
+    for context in (True, False):
+        deflater, inflater = Deflater(bits, context, DeflateSettings()), Inflater(bits, context)
+        for payload in (rest, b"", rest):
+            assert inflater.inflate(deflater.deflate(payload), len(payload)) == payload
+    try:
+        agreement = negotiate((rest.decode("latin-1"),), DeflateSettings(True, True, bits))
+    except BadHandshake:
+        return
+    assert agreement is None or 9 <= agreement.server_bits <= bits
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "assembler": assembler,
     "handshake": handshake,
     "credentials": secrets,
+    "deflate": deflate,
     "json": json_values,
     "msgpack": msgpack_values,
     "paths": paths,

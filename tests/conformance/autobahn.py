@@ -21,7 +21,7 @@ from pathlib import Path
 __all__ = ["EXPECTED", "Verdict", "main", "read_verdicts", "surprises", "table"]
 
 ENGINES = ("picows", "websockets")
-CASES = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*")
+CASES = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.*", "13.*")
 MAX_SIZE = 64 * 1024 * 1024  # 9.* sends messages of up to 16 MiB, in fragments too
 OUTCOMES = ("OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED", "FAILED")
 
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--server",
         default=f"{sys.executable} -m mycelia.testing.echo",
-        help="the echo server to test; gets --engine, --port and --max-size",
+        help="the echo server to test; gets --engine, --port, --max-size and --deflate",
     )
     parser.add_argument("--time-limit", type=float, default=600.0, help="seconds for one engine")
     return parser
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 def _echo(engine: str, command: str) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    words = [*command.split(), "--engine", engine, "--port", str(port), "--max-size", str(MAX_SIZE)]
+    words = [*command.split(), "--engine", engine, "--port", str(port), "--max-size", str(MAX_SIZE), "--deflate"]
     with subprocess.Popen(words) as server:
         try:
             _wait_until_open(server, port)

@@ -13,6 +13,7 @@ from mycelia import BaseSubsystem, MessageSystem
 from mycelia.kernel.mailbox import QueueConfig
 from mycelia.kernel.router import RouteSettings
 from mycelia.protocol.codes import CLOSES, RETRYABLE, Code
+from mycelia.protocol.deflate import DeflateSettings
 from mycelia.websocket import (
     ConnectionConfig,
     RoutingConfig,
@@ -56,6 +57,7 @@ def test_close_codes() -> None:
     ("heading", "kind"),
     [
         ("`websocket`", ServerConfig),
+        ("`websocket.per_message_deflate`", DeflateSettings),
         ("`connection`", ConnectionConfig),
         ("`routing`", RoutingConfig),
         ("`authentication`", AuthenticationConfig),

@@ -1,19 +1,24 @@
 """Frames to messages: what a WebSocket library leaves to its user, decided once for every engine.
 
-Order of fragments, reserved bits, UTF-8, the size of a whole message. The codes are RFC 6455's (§7.4.1), so a
-peer hears the same verdict whatever library reads it.
+Order of fragments, reserved bits, compression, UTF-8, the size of a whole message. The codes are RFC 6455's (§7.4.1),
+so a peer hears the same verdict whatever library reads it.
 """
 
 from __future__ import annotations
 
 from codecs import utf_8_decode
+from collections.abc import Callable
 
 from mycelia.protocol.codes import CloseFault, parse_close
 from mycelia.protocol.frames import CONTROL_LIMIT_BYTES, FrameFault
 
-__all__ = ["Assembler", "FrameFault", "Message", "check_close", "check_text"]
+__all__ = ["Assembler", "FrameFault", "Inflate", "Message", "check_close", "check_text"]
 
 Message = tuple[bytes, bool]  # payload, and whether it is binary
+Inflate = Callable[[bytes, int], bytes]
+"""Makes a message of its compressed form; raises FrameFault when it is larger than so many bytes."""
+
+_RSV1 = 4
 
 
 def check_text(payload: bytes) -> None:
@@ -43,10 +48,12 @@ class Assembler:
     nearer, so whoever limits floods reads it, and may set it back.
     """
 
-    __slots__ = ("_binary", "_buffer", "_tail", "empty_fragments", "max_bytes")
+    __slots__ = ("_binary", "_buffer", "_inflate", "_packed", "_tail", "empty_fragments", "max_bytes")
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, inflate: Inflate | None = None) -> None:
         self.max_bytes = max_bytes
+        self._inflate = inflate
+        self._packed = False  # the message whose fragments come is compressed
         self.empty_fragments = 0
         self._buffer: bytearray | None = None
         self._binary = False
@@ -67,7 +74,7 @@ class Assembler:
 
         Raises FrameFault: 1002 order, opcode, reserved bits, control frames; 1007 text; 1009 size.
         """
-        if rsv:
+        if rsv and (rsv != _RSV1 or self._inflate is None or not 0 < opcode < 3):
             raise self._fault(1002, "reserved bits are set and no extension was negotiated")
         if opcode > 2:
             self._check_control(opcode, fin, len(payload))
@@ -80,8 +87,11 @@ class Assembler:
             raise self._too_big(len(payload))
         if not fin:
             self._buffer = bytearray()
-            self._binary = opcode == 2
+            self._binary, self._packed = opcode == 2, rsv != 0
             return self._continue(False, payload)
+        if rsv:
+            assert self._inflate is not None
+            payload = self._inflate(payload, self.max_bytes)
         if opcode == 1:
             check_text(payload)
             return payload, False
@@ -96,13 +106,19 @@ class Assembler:
             raise self._too_big(total)
         if not payload:
             self.empty_fragments += 1
-        if not self._binary:
+        if not self._binary and not self._packed:
             self._check_piece(payload, fin)
         buffer += payload
         if not fin:
             return None
         self._buffer = None
-        return bytes(buffer), self._binary
+        if not self._packed:
+            return bytes(buffer), self._binary
+        assert self._inflate is not None
+        whole = self._inflate(bytes(buffer), self.max_bytes)
+        if not self._binary:
+            check_text(whole)
+        return whole, self._binary
 
     def _check_piece(self, piece: bytes, final: bool) -> None:
         """UTF-8 across fragments: a character may be cut in two, a wrong one fails at once."""

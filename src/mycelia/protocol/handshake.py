@@ -23,6 +23,7 @@ from mycelia.protocol.credentials import (
     credentials,
     public_view,
 )
+from mycelia.protocol.deflate import Compression
 from mycelia.protocol.request import (
     HEAD_LIMIT_BYTES,
     HEADER_LIMIT,
@@ -77,6 +78,7 @@ _OWN_HEADERS = frozenset(
         "connection",
         "content-length",
         "sec-websocket-accept",
+        "sec-websocket-extensions",
         "sec-websocket-protocol",
         "transfer-encoding",
         "upgrade",
@@ -91,6 +93,7 @@ class Accept:
     peer: object
     subprotocol: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    compression: Compression | None = None
 
 
 def check_upgrade(handshake: Handshake) -> None:
@@ -151,7 +154,10 @@ def check_subprotocols(handshake: Handshake) -> None:
 
 
 def accept_response(
-    handshake: Handshake, subprotocol: str | None = None, headers: Sequence[tuple[str, str]] = ()
+    handshake: Handshake,
+    subprotocol: str | None = None,
+    headers: Sequence[tuple[str, str]] = (),
+    extensions: str | None = None,
 ) -> bytes:
     """The finished 101 of RFC 6455 §4.2.2 for a handshake that passed `check_upgrade`.
 
@@ -164,6 +170,8 @@ def accept_response(
         if subprotocol.startswith(BEARER_PREFIX) or subprotocol not in handshake.subprotocols:
             raise ValueError("expected a subprotocol that the client offered, and not its credential")
         extra = b"Sec-WebSocket-Protocol: %s\r\n" % subprotocol.encode("latin-1")
+    if extensions is not None:
+        extra += b"Sec-WebSocket-Extensions: %s\r\n" % extensions.encode("latin-1")
     if headers:
         own = [name for name, _ in headers if name.lower() in _OWN_HEADERS]
         if own:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from mycelia.errors import EngineError
+from mycelia.protocol.deflate import DeflateSettings, Negotiator
 from mycelia.protocol.handshake import Accept, Handshake
 from mycelia.websocket.engines.base import Control, EngineOptions, Transport, load_engine
 
@@ -46,14 +47,19 @@ class EchoPeer:
     def closed(self, code: int, reason: str) -> None: ...
 
 
-def _admit(request: Handshake) -> Accept:
-    return Accept(EchoPeer())
-
-
-async def serve(engine_name: str, port: int, max_bytes: int) -> None:
-    """Serves until SIGINT or SIGTERM."""
+async def serve(engine_name: str, port: int, max_bytes: int, deflate: bool = False) -> None:
+    """Serves until SIGINT or SIGTERM; with `deflate` for clients that compress, with everything that they offer."""
     engine = load_engine(engine_name)()
-    engine.on("admit", _admit)
+    settings = DeflateSettings(server_context=True, client_context=True, threshold_bytes=0)
+    negotiator = Negotiator(settings) if deflate else None
+    if deflate and "deflate" not in getattr(engine, "abilities", ()):
+        raise EngineError(f"the {engine_name} engine cannot compress")
+
+    def admit(request: Handshake) -> Accept:
+        offered = request.headers.lines("sec-websocket-extensions")
+        return Accept(EchoPeer(), compression=negotiator.agree(offered) if negotiator is not None else None)
+
+    engine.on("admit", admit)
     await engine.start(EngineOptions(port=port, max_message_bytes=max_bytes))
     address = engine.address()
     if address is None:
@@ -72,12 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m mycelia.testing.echo", description="Echo every message.")
     parser.add_argument("--engine", default="picows", help="engine type (default: picows)")
     parser.add_argument("--port", type=int, default=9001, help="port on 127.0.0.1; 0 for a free one")
+    parser.add_argument("--deflate", action="store_true", help="compress for clients that offer it (RFC 7692)")
     parser.add_argument("--max-size", type=int, default=1024 * 1024, help="largest message in bytes")
     given = parser.parse_args(arguments)
     runner = asyncio.Runner(loop_factory=_loop_factory())
     with runner:
         try:
-            runner.run(serve(given.engine, given.port, given.max_size))
+            runner.run(serve(given.engine, given.port, given.max_size, given.deflate))
         except EngineError as error:
             parser.error(str(error))
 

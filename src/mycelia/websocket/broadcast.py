@@ -40,21 +40,31 @@ class BroadcastResult(msgspec.Struct, frozen=True, gc=False):
 class _Sending:
     """A broadcast on its way; `recipients` None stands for everybody who is open when it is delivered."""
 
-    __slots__ = ("data", "done", "dropped", "key", "overflow", "packets", "queued", "recipients", "written")
+    __slots__ = (
+        "data", "done", "dropped", "key", "overflow", "packets", "payloads", "queued", "recipients", "written",
+    )  # fmt: skip
 
     def __init__(
         self, data: Any, recipients: list[WebSocketConnection] | None, overflow: Overflow, key: str | None
     ) -> None:
         self.data, self.recipients, self.overflow, self.key = data, recipients, overflow, key
+        self.payloads: dict[str, bytes] = {}  # by the name of the codec
         self.packets: dict[Dialect, bytes] = {}
         self.written = self.queued = self.dropped = 0
         self.done: asyncio.Future[BroadcastResult] = asyncio.get_running_loop().create_future()
 
+    def payload(self, dialect: Dialect) -> bytes:
+        """The encoded message, which all dialects of one codec share."""
+        payload = self.payloads.get(dialect.codec.name)
+        if payload is None:
+            payload = self.payloads[dialect.codec.name] = dialect.codec.encode_value(self.data)
+        return payload
+
     def packet(self, dialect: Dialect) -> bytes:
-        """The packet for a dialect; made here only for one that a client brought since the call."""
+        """The packet for a dialect; made when somebody gets it."""
         packet = self.packets.get(dialect)
         if packet is None:
-            packet = self.packets[dialect] = dialect.pack_value(self.data)
+            packet = self.packets[dialect] = dialect.wrap(self.payload(dialect))
         return packet
 
 
@@ -84,7 +94,7 @@ class Broadcaster:
         """
         sending = _Sending(data, None if chosen is None else self.select(chosen), overflow, key)
         for dialect in self._dialects():
-            sending.packet(dialect)
+            dialect.check_size(sending.payload(dialect))
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._deliver)
         self._waiting.append(sending)

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
+from mycelia.protocol.deflate import DeflateSettings
 from mycelia.protocol.handshake import Handshake, HttpReply, check_origin_rule, is_host_rule
 from mycelia.websocket.drain import DrainConfig
 from mycelia.websocket.engines.base import engine_names, is_engine
@@ -41,7 +42,7 @@ class ServerConfig:
     port: int = 8080
     path: str = "/ws"
     max_payload: int = 1024 * 1024
-    per_message_deflate: bool = False
+    per_message_deflate: bool | DeflateSettings = False
     client_tracking: bool = True
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -52,6 +53,9 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         check_fields("websocket", self)
+        if not isinstance(self.per_message_deflate, (bool, DeflateSettings)):
+            problem = f"expected true, false or a mapping, got {self.per_message_deflate!r}"
+            raise ConfigError("websocket.options.per_message_deflate", problem)
         if not is_engine(self.type):
             known = ", ".join(engine_names())
             raise ConfigError("websocket.type", f"unknown engine {self.type!r}; known: {known}")
@@ -68,6 +72,12 @@ class ServerConfig:
                 raise ConfigError("websocket.allowed_hosts", problem)
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigError("websocket.path", f"expected a path such as '/ws', got {self.path!r}")
+
+    @property
+    def deflate(self) -> DeflateSettings | None:
+        """How messages are compressed; None for not at all."""
+        given = self.per_message_deflate
+        return given if isinstance(given, DeflateSettings) else DeflateSettings() if given else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +191,8 @@ def _server(given: Any) -> ServerConfig:
     for key in ours:
         if key in values:
             raise ConfigError(f"websocket.options.{key}", f"also given as websocket.{key}; give it once")
+    for key in ("per_message_deflate", "perMessageDeflate"):
+        given_here = ours if key in ours else values
+        if isinstance(given_here.get(key), Mapping):
+            given_here[key] = section(f"websocket.{key}", DeflateSettings, given_here[key])
     return section("websocket", ServerConfig, {**values, **ours, "options": library})

@@ -12,6 +12,7 @@ from typing import Any, cast
 from mycelia.errors import MessageTooLarge
 from mycelia.protocol.codec import CanSkim, Codec
 from mycelia.protocol.codes import Code
+from mycelia.protocol.deflate import Compression, Deflater
 from mycelia.protocol.envelope import Envelope, ProtocolFault, Request
 from mycelia.protocol.frames import binary_header, text_header
 from mycelia.websocket.engines.base import CanFrame, Transport
@@ -26,12 +27,20 @@ class Dialect:
     """One codec over one kind of transport; made once per pair by the runtime, compared by identity."""
 
     __slots__ = (
-        "_encode", "_header", "_headers", "_skimmer", "binary", "codec", "crowded", "decode", "framed", "most_bytes",
-        "most_values", "oversize",
+        "_encode", "_header", "_headers", "_short", "_skimmer", "binary", "codec", "crowded", "decode", "deflater",
+        "framed", "most_bytes", "most_values", "oversize",
     )  # fmt: skip
 
-    def __init__(self, codec: Codec, framed: bool, most_bytes: int = 0, most_values: int = 0) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        framed: bool,
+        most_bytes: int = 0,
+        most_values: int = 0,
+        deflater: Deflater | None = None,
+    ) -> None:
         self.codec, self.framed = codec, framed
+        self.deflater = deflater  # which keeps nothing of one message for the next, so that all may share packets
         self.most_bytes = most_bytes  # of one message out, never less than what is short; 0 for no limit
         self.most_values = most_values  # of one message in, never less than a small one can hold; 0 for no limit
         self.oversize = self.crowded = 0  # how many had more
@@ -39,6 +48,7 @@ class Dialect:
         self.binary, self.decode, self._encode = codec.binary, codec.decode, codec.encode
         self._header = binary_header if codec.binary else text_header
         self._headers = tuple(self._header(length) if framed else b"" for length in range(_SHORT))
+        self._short = _SHORT if deflater is None else min(_SHORT, deflater.threshold_bytes)
 
     def decode_large(self, payload: bytes) -> Envelope:
         """The envelope in a message of any size; raises ProtocolFault, before decoding what has too many values."""
@@ -76,20 +86,32 @@ class Dialect:
         """The packet of an envelope. Raises InvalidMessage when it cannot be encoded, or is too large."""
         payload = self._encode(envelope)
         length = len(payload)
-        return self._headers[length] + payload if length < _SHORT else self._long(payload)
+        return self._headers[length] + payload if length < self._short else self.wrap(payload)
 
     def pack_value(self, value: Any) -> bytes:
         """The packet of a mapping that a transform or the application made."""
-        return self._long(self.codec.encode_value(value))
+        return self.wrap(self.codec.encode_value(value))
+
+    def check_size(self, payload: bytes) -> None:
+        """Raises MessageTooLarge when an encoded message is larger than any may be."""
+        if 0 < self.most_bytes < len(payload):
+            self.oversize += 1
+            raise MessageTooLarge(len(payload), self.most_bytes)
+
+    def wrap(self, payload: bytes) -> bytes:
+        """The packet of an encoded message."""
+        self.check_size(payload)
+        if self.deflater is not None:
+            return self.deflater.frame(payload, self.binary)
+        return self._header(len(payload)) + payload if self.framed else payload
 
     def writer(self, transport: Transport) -> Callable[[bytes], None]:
         """What writes a packet of this dialect to `transport`."""
         if self.framed:
-            return cast(CanFrame, transport).send_frame  # asking an instance for a Protocol takes 10 µs
+            write = cast(CanFrame, transport).send_frame  # asking an instance for a Protocol takes 10 µs
+            compression = transport.extra("compression")
+            if isinstance(compression, Compression) and compression.deflater.context:
+                reframe = compression.deflater.reframe  # here, for what is dropped before must not be in the context
+                return lambda packet: write(reframe(packet))
+            return write
         return lambda packet: transport.send(packet, self.codec.binary)
-
-    def _long(self, payload: bytes) -> bytes:
-        if 0 < self.most_bytes < len(payload):
-            self.oversize += 1
-            raise MessageTooLarge(len(payload), self.most_bytes)
-        return self._header(len(payload)) + payload if self.framed else payload

@@ -8,12 +8,13 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mycelia.errors import ConnectionNotFound, Disabled, NotRunning, RouteError
+from mycelia.errors import ConfigError, ConnectionNotFound, Disabled, NotRunning, RouteError
 from mycelia.kernel.facet import Facet
 from mycelia.kernel.handler import compile_plan
 from mycelia.kernel.path import Pattern
 from mycelia.kernel.router import Route, RouteSettings
 from mycelia.protocol.codes import Close
+from mycelia.protocol.deflate import Negotiator
 from mycelia.websocket.authentication import Authentication
 from mycelia.websocket.broadcast import BroadcastResult, Filter
 from mycelia.websocket.config import Config, ServerConfig
@@ -281,11 +282,14 @@ class WebSocketFacet(Facet):
     def _connect(self, server: ServerConfig, engine: Engine) -> None:
         runtime = self._runtime
         framed = bool(getattr(engine, "framed", True))
-        engine.on("admit", lambda request: runtime.gate.admit(server, framed, request))
+        deflate = server.deflate
+        if deflate is not None and "deflate" not in getattr(engine, "abilities", ()):
+            problem = f"the engine {server.type!r} cannot compress; picows and websockets can"
+            raise ConfigError("websocket.per_message_deflate", problem)
+        negotiator = None if deflate is None else Negotiator(deflate)
+        engine.on("admit", lambda request: runtime.gate.admit(server, framed, request, negotiator))
         if not server.client_tracking:
             logger.warning("websocket.options.clientTracking has no effect: connections are always tracked")
-        if server.per_message_deflate:
-            logger.warning("websocket.options.perMessageDeflate has no effect yet: nothing is compressed")
 
     def _options(self, server: ServerConfig) -> EngineOptions:
         limits = self.config.connection

@@ -16,6 +16,7 @@ from uuid import UUID
 from mycelia.errors import ConfigError
 from mycelia.protocol.codec import CODECS, Codec, subprotocols
 from mycelia.protocol.codes import Close
+from mycelia.protocol.deflate import Compression, Negotiator
 from mycelia.protocol.handshake import (
     Accept,
     BadHandshake,
@@ -66,8 +67,10 @@ class Gate:
         self._warned = -_QUIET
         self.door = self._make_door()
 
-    def admit(self, server: ServerConfig, framed: bool, request: Handshake) -> Accept | HttpReply:
-        """Decides one handshake (architecture §5)."""
+    def admit(
+        self, server: ServerConfig, framed: bool, request: Handshake, negotiator: Negotiator | None = None
+    ) -> Accept | HttpReply:
+        """Decides one handshake (architecture §5); `negotiator` answers offers of compression, where there is any."""
         if self._proxies:
             request = self._proxies.unveil(request)
         refused = Limit.HANDSHAKE
@@ -88,10 +91,12 @@ class Gate:
             check_subprotocols(request)
             known = (*self._codecs, *server.subprotocols)
             chosen = choose_subprotocol(request.subprotocols, known)
+            offered = request.headers.lines("sec-websocket-extensions") if negotiator is not None else ()
+            compression = negotiator.agree(offered) if negotiator is not None and offered else None
         except BadHandshake as bad:
             self._runtime.refusals.add(refused)
             return bad.reply
-        return self._crowded(request) or self._accept(server, framed, request, chosen)
+        return self._crowded(request) or self._accept(server, framed, request, chosen, compression)
 
     def claim(self, connection: WebSocketConnection) -> bool:
         """Counts a connection that is being accepted for its principal; False when that has enough.
@@ -132,14 +137,21 @@ class Gate:
             return HttpReply(429, _GUESSED, (("Retry-After", str(ceil(wait))),))
         return None
 
-    def _accept(self, server: ServerConfig, framed: bool, request: Handshake, chosen: str | None) -> Accept:
+    def _accept(
+        self,
+        server: ServerConfig,
+        framed: bool,
+        request: Handshake,
+        chosen: str | None,
+        compression: Compression | None,
+    ) -> Accept:
         runtime = self._runtime
-        dialect = runtime.dialect(self._codecs.get(chosen or "", CODECS["json"]), framed)
+        dialect = runtime.dialect(self._codecs.get(chosen or "", CODECS["json"]), framed, compression)
         client = ClientInfo.of(request, server.type, chosen, runtime.config.connection.keep_headers)
         connection = WebSocketConnection(self._new_id(request), runtime, dialect, client)
         runtime.connections.add(connection)
         runtime.lifecycle.expect(connection, request)
-        return Accept(connection, chosen)
+        return Accept(connection, chosen, (), compression)
 
     def _new_id(self, request: Handshake) -> str:
         made: object = self._runtime.config.connection.generate_connection_id(request)

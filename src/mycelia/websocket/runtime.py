@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mycelia.kernel.message import Message
 from mycelia.kernel.system import MessageSystem
 from mycelia.protocol.codec import Codec
+from mycelia.protocol.deflate import Compression, Deflater
 from mycelia.websocket.authentication import Authentication
 from mycelia.websocket.broadcast import Broadcaster
 from mycelia.websocket.config import Config
@@ -48,7 +49,7 @@ class Runtime:
         self.closing = False  # its tasks are being cancelled
         self._tasks: set[asyncio.Task[Any]] = set()
         self._numbers = count(1)
-        self._dialects: dict[tuple[str, bool], Dialect] = {}
+        self._dialects: dict[tuple[str, bool, Deflater | None], Dialect] = {}
         self.refusals = Refusals()
         self.connections = Connections(config.connection.max_connections)
         self.broadcaster = Broadcaster(self.connections, self.dialects)
@@ -106,12 +107,15 @@ class Runtime:
         """Every dialect that a connection has used."""
         return self._dialects.values()
 
-    def dialect(self, codec: Codec, framed: bool) -> Dialect:
-        """The one dialect of this codec for engines that take finished frames, or for those that do not."""
-        key = codec.name, framed
+    def dialect(self, codec: Codec, framed: bool, compression: Compression | None = None) -> Dialect:
+        """The one dialect of this codec for engines that take finished frames, or for those that do not; another for
+        peers that take compressed ones and remember nothing of them.
+        """
+        deflater = None if compression is None or compression.deflater.context else compression.deflater
+        key = codec.name, framed, deflater
         if key not in self._dialects:
             limits = self.config.limits
-            self._dialects[key] = Dialect(codec, framed, limits.outbound_bytes, limits.message_values)
+            self._dialects[key] = Dialect(codec, framed, limits.outbound_bytes, limits.message_values, deflater)
         return self._dialects[key]
 
     def limits_crossed(self) -> dict[str, int]:

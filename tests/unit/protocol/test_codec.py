@@ -26,6 +26,7 @@ from mycelia.protocol.envelope import (
     to_mapping,
 )
 from mycelia.protocol.value import MAX_INTEGER, MIN_INTEGER, fits
+from tests.support.names import shown
 
 both = pytest.mark.parametrize("used", CODECS.values(), ids=CODECS)
 
@@ -131,7 +132,7 @@ class Point:
         ([Point(math.nan)], "$.data[0].x: expected a finite number"),
         ([Point(len)], "$.data[0]: a value of type Point cannot be encoded"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_cannot_be_encoded_is_named(used: Codec, data: object, place: str) -> None:
     for envelope in (Response(True, data, 1), Event("e", data)):

@@ -21,6 +21,7 @@ from mycelia.protocol.envelope import (
     is_sound,
     to_mapping,
 )
+from tests.support.names import shown
 
 PAIRS: list[tuple[Envelope, dict[str, Any]]] = [
     (Request(), {}),
@@ -86,14 +87,14 @@ def test_a_fault_says_key_expected_and_received() -> None:
     assert (fault.blame, fault.retryable) == ("remote", False)
 
 
-@pytest.mark.parametrize("correlation", [2**63, float("nan"), object(), {1: 2}], ids=repr)
+@pytest.mark.parametrize("correlation", [2**63, float("nan"), object(), {1: 2}], ids=shown)
 def test_a_correlation_id_that_cannot_be_echoed_is_not(correlation: object) -> None:
     with pytest.raises(ProtocolFault) as caught:
         from_mapping({"path": 5, "correlationId": correlation})
     assert caught.value.correlation_id is None
 
 
-@pytest.mark.parametrize("value", [None, 1, "a", [], b"", object(), {"path"}], ids=repr)
+@pytest.mark.parametrize("value", [None, 1, "a", [], b"", object(), {"path"}], ids=shown)
 def test_only_objects_are_envelopes(value: object) -> None:
     with pytest.raises(ProtocolFault, match="expected an object"):
         from_mapping(value)

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from mycelia.errors import InvalidMessage
 from mycelia.protocol.value import MAX_INTEGER, MIN_INTEGER, check_value, fits, lower, type_name
+from tests.support.names import shown
 
 
 class Colour(enum.StrEnum):
@@ -128,7 +129,7 @@ FOREIGN_OUTSIDE: list[tuple[object, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("value", INSIDE, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("value", INSIDE, ids=shown)
 def test_values_inside_the_model(value: object) -> None:
     assert fits(value)
     check_value(value)
@@ -137,7 +138,7 @@ def test_values_inside_the_model(value: object) -> None:
     assert fits(lowered)
 
 
-@pytest.mark.parametrize(("value", "place", "problem"), OUTSIDE, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(("value", "place", "problem"), OUTSIDE, ids=shown)
 def test_values_outside_the_model(value: object, place: str, problem: str) -> None:
     assert not fits(value) or "surrogate" in problem
     with pytest.raises(InvalidMessage) as checked:
@@ -149,7 +150,7 @@ def test_values_outside_the_model(value: object, place: str, problem: str) -> No
         assert problem in caught.value.problem
 
 
-@pytest.mark.parametrize(("value", "plain"), FOREIGN, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(("value", "plain"), FOREIGN, ids=shown)
 def test_foreign_objects_are_lowered(value: object, plain: object) -> None:
     assert not fits(value)
     lowered = lower(value)
@@ -158,14 +159,14 @@ def test_foreign_objects_are_lowered(value: object, plain: object) -> None:
     check_value(lowered)
 
 
-@pytest.mark.parametrize("value", [value for value, _ in FOREIGN], ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("value", [value for value, _ in FOREIGN], ids=shown)
 def test_foreign_objects_are_outside_the_model_themselves(value: object) -> None:
     if not isinstance(value, dict) or isinstance(value, OrderedDict):
         with pytest.raises(InvalidMessage, match="outside the data model"):
             check_value(value)
 
 
-@pytest.mark.parametrize(("value", "place", "problem"), FOREIGN_OUTSIDE, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(("value", "place", "problem"), FOREIGN_OUTSIDE, ids=shown)
 def test_foreign_objects_with_values_outside_the_model(value: object, place: str, problem: str) -> None:
     with pytest.raises(InvalidMessage) as caught:
         lower(value)

@@ -72,7 +72,8 @@ class Transport(Protocol):
         """None for a name that it does not know.
 
         `"native"` is the library's own object for this connection; `"deadline"` the time of the loop by which
-        the handshake, and whatever follows it before acceptance, must be done.
+        the handshake, and whatever follows it before acceptance, must be done; `"compression"` what was agreed on
+        in the handshake, for whoever writes finished frames.
         """
 
 

@@ -27,6 +27,7 @@ class StreamEngine(ABC):
 
     name: ClassVar[str]
     connection_type: ClassVar[type[StreamConnection]] = StreamConnection
+    abilities: ClassVar[frozenset[str]] = frozenset({"deflate"})
     secure = False
     library_options: ClassVar[frozenset[str]] = frozenset()
 
@@ -119,7 +120,6 @@ class StreamEngine(ABC):
     def accepted(self, connection: StreamConnection) -> None:
         """A TCP connection came in: its handshake's deadline begins here."""
         loop = asyncio.get_running_loop()
-        connection.limit_writing(self.options.high_water_bytes)
         connection.deadline = loop.time() + self.options.handshake_timeout
         address = connection.address
         if self._server is None or self._starving(connection) or not self.options.door.enter(address):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from mycelia.protocol.assembler import Assembler, FrameFault, check_close
 from mycelia.protocol.codes import Close, may_send
+from mycelia.protocol.deflate import Compression
 from mycelia.protocol.frames import close_frame, frame, ping_frame, pong_frame
 from mycelia.protocol.handshake import Accept, HttpReply
 from mycelia.websocket.engines.base import Control, Peer
@@ -40,7 +41,7 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_close_code", "_close_reason", "_deadline", "_engine", "_full", "_head", "_paused", "_pong", "_reader",
-        "_resting", "_stream", "assembler", "deadline", "held_bytes", "peer", "state",
+        "_resting", "_stream", "assembler", "compression", "deadline", "held_bytes", "peer", "state",
     )  # fmt: skip
 
     def __init__(self, engine: StreamEngine) -> None:
@@ -51,6 +52,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._head: bytes = b""
         self._reader: Reader | None = None
         self.assembler: Assembler | None = None
+        self.compression: Compression | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._full = self._paused = self._resting = False
         self._pong: bytes | None = None
@@ -60,11 +62,8 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._stream = cast(asyncio.Transport, transport)
+        self._stream.set_write_buffer_limits(high=self._engine.options.high_water_bytes)  # from there on `congested`
         self._engine.accepted(self)
-
-    def limit_writing(self, high_bytes: int) -> None:
-        """Sets from how many unsent bytes on the peer counts as congested."""
-        self._stream.set_write_buffer_limits(high=high_bytes)
 
     def get_buffer(self, hint: int) -> memoryview | bytearray:
         reader = self._reader
@@ -108,9 +107,6 @@ class StreamConnection(asyncio.BufferedProtocol):
         if held != self.held_bytes and self.state is not State.CLOSED:
             before, self.held_bytes = self.held_bytes, held
             self._engine.held(self, held - before)
-
-    def eof_received(self) -> bool:
-        return False
 
     def pause_writing(self) -> None:
         self._full = True
@@ -166,7 +162,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._engine.opened(self)
         self.state = State.OPEN
         self._stream.write(response)
-        self.peer = cast(Peer, answer.peer)
+        self.peer, self.compression = cast(Peer, answer.peer), answer.compression
         self.peer.opened(self)
         self.feed(rest)
 
@@ -199,7 +195,8 @@ class StreamConnection(asyncio.BufferedProtocol):
         try:
             assembler = self.assembler
             if assembler is None:
-                assembler = self.assembler = Assembler(self._engine.options.max_message_bytes)
+                inflate = None if self.compression is None else self.compression.inflate
+                assembler = self.assembler = Assembler(self._engine.options.max_message_bytes, inflate)
             message = assembler.feed(opcode, fin, rsv, payload)
             if opcode == _CLOSE:
                 self._on_close(*check_close(payload))
@@ -264,7 +261,8 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def send(self, payload: bytes, binary: bool) -> None:
         if self.state is State.OPEN:
-            self._stream.write(frame(payload, binary))
+            packer = frame if self.compression is None else self.compression.deflater.frame
+            self._stream.write(packer(payload, binary))
 
     def send_frame(self, frame: bytes) -> None:
         if self.state is _OPEN:
@@ -306,6 +304,8 @@ class StreamConnection(asyncio.BufferedProtocol):
     def extra(self, name: str) -> object:
         if name == "native":
             return self._stream
+        if name == "compression":
+            return self.compression
         return self.deadline if name == "deadline" else self._stream.get_extra_info(name)
 
     def _finish(self) -> None:

@@ -59,7 +59,8 @@ def judge(head: bytes, remote: tuple[str, int] | None, engine: Judge) -> Admitte
         if isinstance(answer, HttpReply):
             return Refused(answer, request.method == "HEAD")
         check_upgrade(request)
-        return Admitted(answer, accept_response(request, answer.subprotocol, answer.headers), used)
+        agreed = None if answer.compression is None else answer.compression.response
+        return Admitted(answer, accept_response(request, answer.subprotocol, answer.headers, agreed), used)
     except BadHandshake as bad:
         if read is None:
             engine.misread(bad.reply.status)

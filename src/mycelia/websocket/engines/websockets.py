@@ -8,12 +8,15 @@ the same for every engine and come from `stream`.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from websockets.extensions import Extension
 from websockets.frames import Frame
 from websockets.protocol import OPEN, Side
 from websockets.protocol import Protocol as LibraryProtocol
+from websockets.typing import ExtensionName
 
 from mycelia.protocol.frames import CONTROL_LIMIT_BYTES
 from mycelia.websocket.engines.base import SilentLogger
@@ -27,10 +30,27 @@ __all__ = ["WebsocketsEngine"]
 _SILENCE = SilentLogger(logging.getLogger("websockets.server"))
 
 
+class _Marks(Extension):
+    """Stands where the library has its decompressor: lets the mark of compressed messages pass, for the assembler."""
+
+    name = ExtensionName("permessage-deflate")
+
+    def __init__(self) -> None:
+        self.seen: deque[bool] = deque()  # of the frames of one read
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        self.seen.append(frame.rsv1)
+        frame.rsv1 = frame.rsv1 and frame.opcode > 2  # which no control frame may have
+        return frame
+
+    def encode(self, frame: Frame) -> Frame:
+        return frame
+
+
 class _LibraryReader:
     """One connection's protocol object; kept for life, because it holds the state of a message."""
 
-    __slots__ = ("_owner", "_scratch", "protocol")
+    __slots__ = ("_marks", "_owner", "_scratch", "protocol")
 
     def __init__(self, owner: StreamConnection, max_bytes: int, scratch: bytearray) -> None:
         self._owner, self._scratch = owner, scratch
@@ -38,6 +58,10 @@ class _LibraryReader:
         # assembler, which does not, has the last word on sizes.
         most = max_bytes + CONTROL_LIMIT_BYTES
         self.protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=most, logger=_SILENCE)
+        self._marks: _Marks | None = None
+        if owner.compression is not None:
+            self._marks = _Marks()
+            self.protocol.extensions = [self._marks]
 
     @property
     def held_bytes(self) -> int:
@@ -52,7 +76,7 @@ class _LibraryReader:
         protocol.data_to_send()
         for event in protocol.events_received():
             assert isinstance(event, Frame)
-            rsv = event.rsv1 << 2 | event.rsv2 << 1 | event.rsv3
+            rsv = 4 if self._marks is not None and self._marks.seen.popleft() else 0  # the library refused all other
             payload, event.data = bytes(event.data), b""  # the library's parser holds on to its last frame
             owner.on_frame(int(event.opcode), event.fin, rsv, payload)
         if protocol.parser_exc is not None and protocol.close_sent is not None:
@@ -73,6 +97,9 @@ class WebsocketsEngine(StreamEngine):
     def release(self, reader: Reader) -> None: ...
 
     def discard(self, reader: Reader) -> None:
-        """Frees half a frame now: the library's protocol and its parser refer to each other."""
+        """Frees it all now: the library's protocol and its parser refer to each other, and the collector takes long."""
         if isinstance(reader, _LibraryReader):
-            reader.protocol.reader.buffer.clear()
+            protocol = reader.protocol
+            protocol.reader.buffer.clear()
+            protocol.parser.close()
+            protocol.parser_exc = None

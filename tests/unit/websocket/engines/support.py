@@ -67,6 +67,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.assembler = object()
+        self.compression = None
         self.frames: list[Frame] = []
         self.failures: list[int] = []
 

@@ -309,7 +309,7 @@ async def test_connections_share_a_window_and_no_byte(streams: list[bytes], step
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_who_was_closed_rests_as_well(engine: type[StreamEngine]) -> None:
-    async with bench(engine) as stand:
+    async with bench(engine, close_timeout=60.0) as stand:
         connection, stream, _ = stand.open()
         connection.close(4429, "abuse")
         _full_read(stand, connection)
