@@ -11,9 +11,10 @@ from typing import Any
 import uvloop
 
 from soak.attacks import ATTACKS
+from soak.churn import ALLOCATORS, churn
 from soak.measure import flatness
 from soak.picture import as_svg
-from soak.run import Report, churn, hostile, prepare, soak
+from soak.run import Report, hostile, prepare, soak
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=(), choices=tuple(ATTACKS), help="hostile: these attacks only")
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--allocator", default="malloc", choices=ALLOCATORS, help="churn: of the server's memory")
     parser.add_argument("--output", type=Path, default=Path("build/soak"))
     given = parser.parse_args()
     prepare()
@@ -33,7 +35,7 @@ def main() -> None:
     if given.run == "hostile":
         work = hostile(given.engine, given.honest, given.attackers, given.seconds, given.kinds)
     elif given.run == "churn":
-        work = churn(given.engine, given.connections, given.rounds)
+        work = churn(given.engine, given.connections, given.rounds, given.allocator)
     else:
         work = soak(given.engine, given.seconds)
     report = uvloop.run(work)

@@ -13,7 +13,7 @@ from soak.wire import Addresses, Link, Target, enter, message
 
 __all__ = ["Control", "Crowd"]
 
-_PONG = b"\x8a\x80\x00\x00\x00\x00"
+_PING, _PONG = b"\x89\x80\x00\x00\x00\x00", b"\x8a\x80\x00\x00\x00\x00"
 _PATIENCE = 20.0
 
 
@@ -118,12 +118,24 @@ class Control:
 
     async def state(self) -> dict[str, int]:
         """How many tasks and connections the server has, this one included."""
+        found: dict[str, int] = await self._ask("soak://state")
+        return found
+
+    def ping(self) -> None:
+        """Sends a ping."""
+        assert self._link is not None
+        self._link.write(_PING)
+
+    async def relieve(self) -> None:
+        """Has the server give back what memory it holds and does not use."""
+        await self._ask("soak://relief")
+
+    async def _ask(self, path: str) -> Any:
         assert self._link is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._link.write(message('{"path":"soak://state","correlationId":"s"}'))
+        self._link.write(message(f'{{"path":"{path}","correlationId":"s"}}'))
         async with asyncio.timeout(_PATIENCE):
-            found: dict[str, int] = json.loads(await self._answer)["data"]
-        return found
+            return json.loads(await self._answer)["data"]
 
     async def settled(self) -> dict[str, int]:
         """The state once nobody but this client is connected."""

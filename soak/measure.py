@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-__all__ = ["Flatness", "Sample", "flatness", "percentile", "sample"]
+__all__ = ["Flatness", "Sample", "flatness", "forget_peak", "percentile", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A process at one moment: seconds since the beginning, KiB, counts, and the CPU seconds that it has used."""
+    """A process at one moment: seconds since the beginning, KiB, counts, and the CPU seconds that it has used.
+
+    `peak_kib` is the most that was resident since the process began, or since `forget_peak`.
+    """
 
     at: float
     rss_kib: float
@@ -22,17 +26,24 @@ class Sample:
     tasks: float
     connections: float
     cpu: float
+    peak_kib: float = 0.0
 
 
 def sample(pid: int, at: float, state: dict[str, int]) -> Sample:
     """Reads /proc; `state` is what the server says of itself."""
     process = Path(f"/proc/{pid}")
-    status = (process / "status").read_text()
-    rss = next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]
+    status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    rss, peak = (float(status[name].split()[0]) for name in ("VmRSS", "VmHWM"))
     times = (process / "stat").read_text().rpartition(")")[2].split()
     cpu = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
     descriptors = len(os.listdir(process / "fd"))
-    return Sample(at, float(rss), descriptors, state.get("tasks", 0), state.get("connections", 0), cpu)
+    return Sample(at, rss, descriptors, state.get("tasks", 0), state.get("connections", 0), cpu, peak)
+
+
+def forget_peak(pid: int) -> None:
+    """From now on `peak_kib` is counted anew, where the kernel can do that."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -1,4 +1,4 @@
-"""The three runs: `hostile` (attackers beside honest clients), `churn` (come and drop), `soak` (everything, for long).
+"""Two of the runs: `hostile` (attackers beside honest clients) and `soak` (everything, for long).
 
 The server is pinned to core 0, everything else to core 1. Each run returns a Report; its `failures` are what was not as
 it must be.
@@ -22,12 +22,12 @@ from mycelia.websocket import ConnectionConfig
 from soak.attacks import attack
 from soak.honest import Control, Crowd
 from soak.measure import Sample, flatness, percentile, sample
-from soak.wire import Addresses, Link, Target, dial, enter, message
+from soak.wire import Addresses, Target, dial, message
 
-__all__ = ["Report", "churn", "hostile", "prepare", "soak"]
+__all__ = ["Report", "hostile", "prepare", "server", "soak"]
 
 SERVER_CORE, LOAD_CORE = 0, 1
-MOST_SLOWER, MOST_GROWTH = 2.0, 1.02
+MOST_SLOWER = 2.0
 _READ_SIZE, _HEADROOM_KIB = 256 * 1024, 64 * 1024
 
 
@@ -54,10 +54,12 @@ class Report:
 
 
 @contextmanager
-def server(engine: str, connections: int, accepts: int = 0) -> Iterator[tuple[Running, Target]]:
-    """A server process on its core; `accepts` raises how many may come in a second."""
+def server(
+    engine: str, connections: int, accepts: int = 0, environment: Sequence[str] = ()
+) -> Iterator[tuple[Running, Target]]:
+    """A server process on its core; `accepts` raises how many may come in a second, `environment` is `NAME=value`s."""
     port = free_port()
-    command = [sys.executable, "-m", "soak.server", "--engine", engine, "--port", str(port)]
+    command = ["env", *environment, sys.executable, "-m", "soak.server", "--engine", engine, "--port", str(port)]
     command += ["--connections", str(connections), "--accepts", str(accepts)]
     with running(command, port, SERVER_CORE) as made:
         yield made, ("127.0.0.1", port)
@@ -170,58 +172,6 @@ async def _watch(pid: int, peaks: list[float]) -> None:
     while True:
         await asyncio.sleep(0.1)
         peaks[0] = max(peaks[0], sample(pid, 0.0, {}).rss_kib)
-
-
-# -- churn -------------------------------------------------------------------------------------------------
-
-
-async def churn(engine: str, connections: int, rounds: int) -> Report:
-    """Opens them as fast as they come, drops them without a Close, and looks what is left; again and again."""
-    report = Report(f"churn: {connections:,} connections opened and dropped, {rounds} times, {engine}")
-    with server(engine, connections + 100, connections) as (process, target):
-        control = await Control.over(target)
-        empty = await control.state()
-        control.quiet_tasks = empty["tasks"]
-        first = sample(process.pid, 0.0, empty)
-        samples = []
-        for number in range(1, rounds + 1):
-            began = asyncio.get_running_loop().time()
-            await _come_and_drop(target, connections)
-            took = asyncio.get_running_loop().time() - began
-            async with asyncio.timeout(60):
-                state = await control.settled()
-            one = sample(process.pid, float(number), state)
-            samples.append(one)
-            fault = ""
-            if one.descriptors > first.descriptors or one.tasks > first.tasks:
-                fault = f"expected {first.descriptors:.0f} descriptors and {first.tasks:.0f} tasks"
-            counts = f"{one.descriptors:.0f} descriptors, {one.tasks:.0f} tasks"
-            report.add(
-                f"round {number}", f"{one.rss_kib / 1024:7.2f} MiB, {counts}, {connections / took:,.0f}/s", fault
-            )
-        await control.leave()
-    base, last = samples[min(2, rounds - 1)].rss_kib, samples[-1].rss_kib
-    fault = f"expected at most {MOST_GROWTH:g}" if last > base * MOST_GROWTH else ""
-    report.add("memory of the last round / round 3", f"{last / base:.4f}", fault)
-    report.samples = samples
-    return report
-
-
-async def _come_and_drop(target: Target, connections: int) -> None:
-    addresses = Addresses(77)
-    links: list[Link] = []
-    hundred = asyncio.Semaphore(100)
-
-    async def come() -> None:
-        async with hundred:
-            links.append(await enter(target, addresses.next()))
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(connections):
-            group.create_task(come())
-    for link in links:
-        link.drop()
-    await asyncio.wait([link.closed for link in links])
 
 
 # -- soak --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import uvloop
 
 from mycelia import BaseSubsystem, Message, MessageSystem
 from mycelia.websocket import WebSocketSubsystem
+from mycelia.websocket.relief import Relief
 
 __all__ = ["main"]
 
@@ -48,6 +49,10 @@ async def serve(engine: str, port: int, connections: int, accepts: int) -> None:
     @app.route("soak://state", expose=True)
     async def state(message: Any, params: Any, options: Any) -> Any:
         return {"tasks": len(asyncio.all_tasks()), "connections": sockets.websocket.get_connection_count()}
+
+    @app.route("soak://relief", expose=True)
+    async def relief(message: Any, params: Any, options: Any) -> Any:
+        return Relief().give_back()
 
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -32,10 +32,13 @@ def test_hostile_clients_leave_every_honest_request_answered(tmp_path: Path) -> 
     assert failed == [], table
 
 
-@pytest.mark.parametrize("engine", ["picows", "websockets"])
-def test_churn_leaves_no_descriptor_and_no_task(engine: str, tmp_path: Path) -> None:
-    table = perform("churn", "--engine", engine, "--connections", "100", "--rounds", "3", output=tmp_path)
-    assert table.count("  round ") == 3
+@pytest.mark.parametrize(
+    ("engine", "allocator"), [("picows", "malloc"), ("websockets", "malloc"), ("picows", "pymalloc")]
+)
+def test_churn_leaves_no_descriptor_and_no_task(engine: str, allocator: str, tmp_path: Path) -> None:
+    sizes = ("--connections", "100", "--rounds", "3", "--allocator", allocator)
+    table = perform("churn", "--engine", engine, *sizes, output=tmp_path)
+    assert table.count("  round ") == 3 and "memory of the last round / round 3" in table
     assert [line for line in table.splitlines() if "FAILED round" in line] == [], table
 
 

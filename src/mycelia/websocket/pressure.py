@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mycelia.websocket.relief import Relief
 from mycelia.websocket.settings import between, check_fields, seconds
 from mycelia.websocket.stall import StallWatch
 
@@ -56,8 +57,10 @@ class Pressure:
         shed: Callable[[bool], None],
         requests: Callable[[], int],
         resident: Callable[[], int] | None = None,
+        relief: Relief | None = None,
     ) -> None:
         self._config, self._shed = config, shed
+        self._relief = Relief() if relief is None else relief
         self._requests, self._resident = requests, resident_bytes if resident is None else resident
         self._due = 0.0
         self._handle: asyncio.TimerHandle | None = None
@@ -115,7 +118,7 @@ class Pressure:
             found.add("lag")
         if _beyond(config.max_requests, self._requests, "requests" in before):
             found.add("requests")
-        if _beyond(config.memory_ceiling_bytes, self._resident, "memory" in before):
+        if self._too_large("memory" in before):
             found.add("memory")
         self.lag, self.worst_lag = lag, max(lag, self.worst_lag)
         self._reasons = frozenset(found)
@@ -125,6 +128,16 @@ class Pressure:
             self._shed(True)
         elif before:
             self._shed(False)
+
+    def _too_large(self, already: bool) -> bool:
+        """Only what is in use counts: else the memory of clients that are gone would keep the next ones out for ever.
+
+        What cannot be given back is there for the next ones, so from then on anything up to the bound will do.
+        """
+        bound = self._config.memory_ceiling_bytes
+        if not _beyond(bound, self._resident, already):
+            return False
+        return not self._relief.give_back() or _beyond(bound, self._resident, False)
 
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()

@@ -7,15 +7,23 @@ import pytest
 from mycelia.errors import ConfigError
 from mycelia.websocket.descriptors import descriptor_limit
 from mycelia.websocket.pressure import TICK, OverloadConfig, Pressure, resident_bytes
+from mycelia.websocket.relief import Relief
 from tests.unit.websocket.support import TimeLoop, in_fake_time
 
 
 class Gauges:
     def __init__(self, **config: float) -> None:
-        self.requests = self.memory = self.starved = 0
+        self.requests = self.memory = self.starved = self.unused = self.relieved = 0
         self.said: list[bool] = []
         settings = OverloadConfig(**{"stall_warning": 0, **config})  # type: ignore[arg-type]  # numbers of both kinds
-        self.pressure = Pressure(settings, self.said.append, lambda: self.requests, lambda: self.memory)
+        self.now = 1000.0
+        relief = Relief((self.relieve,), lambda: self.now)
+        self.pressure = Pressure(settings, self.said.append, lambda: self.requests, lambda: self.memory, relief)
+
+    def relieve(self) -> None:
+        self.memory -= self.unused
+        self.relieved += 1
+        self.unused = 0
 
     def judge(self, lag: float = 0.0) -> list[str]:
         self.pressure.judge(lag)
@@ -44,6 +52,26 @@ def test_a_bound_is_crossed_by_one_and_left_below_nine_tenths(measure: str, conf
     assert gauges.said == [True, True, True, False, True]
     gauges.pressure.stop()
     assert not gauges.pressure.shedding and gauges.said[-1] is False
+
+
+def test_memory_that_nobody_uses_any_more_keeps_nobody_out() -> None:
+    gauges = Gauges(memory_ceiling_bytes=100)
+    gauges.memory, gauges.unused = 101, 5
+    assert gauges.judge() == [] and gauges.said == [], "it was given back, and not refused"
+    gauges.memory, gauges.unused = 101, 30
+    assert gauges.judge() == ["memory"] and gauges.relieved == 1, "not again so soon: the loop stands still for it"
+    gauges.memory -= 5  # the clients are gone, and the process holds on to what they needed
+    gauges.now += 9.75
+    assert gauges.judge() == ["memory"]
+    gauges.now += 0.25
+    assert gauges.judge() == [] and gauges.relieved == 2 and gauges.said == [True, True, False]
+    gauges.now += 3600.0
+    gauges.memory = 100
+    assert gauges.judge() == [] and gauges.relieved == 2, "all is well: nothing is done"
+    gauges.memory = 101
+    assert gauges.judge() == ["memory"] and gauges.relieved == 3
+    gauges.memory, gauges.now = 95, gauges.now + 10.0
+    assert gauges.judge() == [], "it is not below nine tenths, but all that could be given back has been"
 
 
 def test_what_is_off_is_not_measured() -> None:
