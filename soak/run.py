@@ -110,7 +110,7 @@ async def hostile(engine: str, honest: int, attackers: int, seconds: float, kind
     report = Report(f"hostile: {attackers} attackers beside {honest} honest clients, {seconds:g} s, {engine}")
     alone = await _beside_honest(engine, honest, attackers, max(1.0, seconds / 6), None)
     command = ["soak.attacks", "--clients", str(attackers), *(["--kinds", *kinds] if kinds else []), "--port"]
-    attacked = await _beside_honest(engine, honest, attackers, seconds, lambda port: ([*command, port], LOAD_CORE, 10))
+    attacked = await _beside_honest(engine, honest, attackers, seconds, lambda port: ([*command, port], LOAD_CORE, 0))
     share = min(0.95, max(0.0, attacked.cpu - alone.cpu))
     spun = await _beside_honest(
         engine, honest, attackers, seconds, lambda port: (["soak.spinner", f"{share:.3f}"], SERVER_CORE, 0)

@@ -251,6 +251,7 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("Asking", "_claimed"): BACKLOG,
     ("Asking", "_waiting"): BACKLOG,  # requests of the server to one client
     ("Batons", "_waiting"): CONNECTIONS,  # each worker once
+    ("Rests", "_waiting"): CONNECTIONS,  # each connection once
     ("Assembler", "_parts"): 1024 * 1024,
     ("Broadcaster", "_waiting"): 1,  # emptied in every turn; each has a sender that waits for it
     ("Connections", "_all"): CONNECTIONS,

@@ -160,7 +160,7 @@ def _may_misfit(payload: bytes) -> bool:
 
 def _marks(text: bytes) -> int:
     """Commas and opening brackets: in JSON without its strings, the values but one, empty containers counting twice."""
-    return text.count(b",") + text.count(b"[") + text.count(b"{")
+    return len(text) - len(text.translate(None, b",[{"))  # counting one sign of many takes longer than this
 
 
 def _may_be_deep(payload: bytes) -> bool:

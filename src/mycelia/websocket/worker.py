@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CORK_BYTES", "SLICE", "Raw", "Work", "Worker"]
 
-SLICE = 0.002  # seconds of handlers before others get their turn
+SLICE = 0.0005  # seconds of handlers before others get their turn
 CORK_BYTES = 64 * 1024
 
 

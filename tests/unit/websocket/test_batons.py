@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -46,16 +47,29 @@ async def test_everybody_gets_as_much_in_the_order_of_asking(count: int, rounds:
     assert everybody == [*range(count)] * rounds
 
 
-async def test_long_holders_come_one_in_a_turn() -> None:
-    turns = await held_in_turns(20, 20, TURN * 2)
-    assert [len(turn) for turn in turns[4:]] == [1] * len(turns[4:])
+@pytest.mark.parametrize("cost", [TURN / 10, TURN * 2])
+async def test_two_come_in_a_turn(cost: float) -> None:
+    turns = await held_in_turns(20, 20, cost)
+    assert {len(turn) for turn in turns} == {2}
 
 
-async def test_short_holders_come_as_many_as_fit() -> None:
-    turns = await held_in_turns(200, 20, TURN / 10)
-    lengths = [len(turn) for turn in turns]
-    assert max(lengths) <= 12  # one more in each turn until one was too long, then half as many
-    assert sum(lengths[20:]) / len(lengths[20:]) > 6
+@pytest.mark.parametrize(("cost", "between"), [(TURN / 10, 1), (TURN * 2, 2)])
+async def test_a_long_turn_is_followed_by_one_for_the_others(cost: float, between: int) -> None:
+    clock, turn, held = Clock(), 0, list[int]()
+    batons = Batons(clock)
+
+    async def worker() -> None:
+        for _ in range(5):
+            await batons.take(alone=True)
+            clock.now += cost
+            held.append(turn)
+
+    task = asyncio.create_task(worker())
+    other = asyncio.create_task(worker())
+    while not (task.done() and other.done()):
+        await asyncio.sleep(0)
+        turn += 1
+    assert {after - before for before, after in pairwise(held)} == {between}
 
 
 async def test_who_asks_to_be_alone_is() -> None:

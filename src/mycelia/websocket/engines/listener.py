@@ -11,6 +11,7 @@ from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.websocket.engines.base import Admit, EngineOptions
 from mycelia.websocket.engines.holdings import Holdings
 from mycelia.websocket.engines.reader import Reader, Sink
+from mycelia.websocket.engines.rests import Rests
 from mycelia.websocket.engines.stream import StreamConnection
 
 __all__ = ["StreamEngine"]
@@ -40,6 +41,7 @@ class StreamEngine(ABC):
         self._open: set[StreamConnection] = set()
         self._half_open: dict[StreamConnection, str] = {}  # and the address it came from
         self.holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
+        self.rests = Rests()
         self._reaper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
         self.starved = 0  # connections turned away for want of descriptors

@@ -7,7 +7,7 @@ from typing import Protocol
 
 __all__ = ["READ_BYTES", "Reader", "Sink", "State"]
 
-READ_BYTES = 16 * 1024  # what one turn of the loop may bring one connection: nobody else waits for longer
+READ_BYTES = 8 * 1024  # what one turn of the loop may bring one connection: nobody else waits for longer
 
 
 class State(IntEnum):

@@ -94,7 +94,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         if parsing and not self._resting and self._stream.is_reading():
             self._resting = True
             self._stream.pause_reading()
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self._engine.rests.put(self._go_on)
 
     def _go_on(self) -> None:
         self._resting = False

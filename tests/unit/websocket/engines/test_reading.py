@@ -24,7 +24,8 @@ from tests.unit.websocket.engines.support import ENGINES, Bench, bench
 
 KEY = b"\x11\xa2\x03\xf4"
 SIZES = (0, 1, 2, 5, 124, 125, 126, 127, 128, 200, 4095, 4096, 4097)
-READ = 16 * 1024
+READ = 8 * 1024
+LAST = b"\x81\x81\x11\xa2\x03\xf4" + bytes([ord("x") ^ 0x11])  # the frame whose beginning fills a read
 
 
 def raw_frame(first: int, payload: bytes, *, masked: bool = True, form: int = 0, claimed: int | None = None) -> bytes:
@@ -178,7 +179,7 @@ async def test_a_ping_inside_a_message_does_not_count_towards_its_size(engine: t
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("before", range(14))
 async def test_a_read_that_ends_anywhere_in_a_frame(engine: type[StreamEngine], before: int) -> None:
-    """One read brings 16 KiB at most, so every frame of a flood is cut somewhere sooner or later."""
+    """One read brings 8 KiB at most, so every frame of a flood is cut somewhere sooner or later."""
     async with bench(engine) as stand:
         connection, stream, peer = stand.open()
         data = good(1, b"p" * (before % 5)) * 2 + b"".join(good(1, b"%05d" % n + b"." * before) for n in range(2000))
@@ -222,7 +223,7 @@ async def test_what_comes_after_our_close_is_dropped_and_its_close_is_found(engi
 
 
 def _full_read(stand: Bench, connection: Any) -> None:
-    stand.feed(connection, good(1, b"x") * (READ // 7) + b"\x81\x81\x11\xa2"[: READ % 7])
+    stand.feed(connection, good(1, b"x") * (READ // 7) + LAST[: READ % 7])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -266,7 +267,7 @@ async def test_an_end_in_a_rest(engine: type[StreamEngine], how: str) -> None:
                 stream.lost = True
                 connection.connection_lost(ConnectionResetError())
             case _:
-                stand.feed(connection, b"\x03\xf4" + bytes([ord("x") ^ 0x11]) + good(8, b""))
+                stand.feed(connection, LAST[READ % 7 :] + good(8, b""))
         await asyncio.sleep(0)
         assert stream.reading is (how in ("close", "fail"))
         await peer.closed_with()
@@ -292,7 +293,7 @@ async def test_a_pause_in_the_middle_of_a_read_lets_the_rest_of_it_through_and_n
     step=st.integers(1, 40),
 )
 async def test_connections_share_a_window_and_no_byte(streams: list[bytes], step: int) -> None:
-    """Every connection of an engine reads into the same 16 KiB: what one left there no other may find."""
+    """Every connection of an engine reads into the same 8 KiB: what one left there no other may find."""
     async with bench(PicowsEngine) as stand:
         opened = [stand.open() for _ in streams]
         at = 0
