@@ -52,12 +52,12 @@ class Dialect:
 
     def decode_large(self, payload: bytes) -> Envelope:
         """The envelope in a message of any size; raises ProtocolFault, before decoding what has too many values."""
-        self._count(payload)
+        self.check_count(payload)
         return self.decode(payload)
 
     def decode_value(self, payload: bytes) -> object:
         """The plain value in a message of any size; raises ProtocolFault like `decode_large`."""
-        self._count(payload)
+        self.check_count(payload)
         return self.codec.decode_value(payload)
 
     def skim(self, payload: bytes) -> Envelope:
@@ -69,18 +69,13 @@ class Dialect:
         except ProtocolFault as fault:
             return Request(None, None, fault.correlation_id)
 
-    def _count(self, payload: bytes) -> None:
+    def check_count(self, payload: bytes) -> None:
+        """Raises ProtocolFault, without a correlation id, for a message with too many values."""
         most, skimmer = self.most_values, self._skimmer
         if most and skimmer is not None and len(payload) > LARGE_BYTES and skimmer.crowded(payload, most):
             self.crowded += 1
-            envelope = skimmer.skim(payload)
-            correlation_id = envelope.correlation_id if isinstance(envelope, Request) else None
-            raise ProtocolFault(
-                Code.INVALID_MESSAGE,
-                f"expected a message of at most {most} values, got one with more",
-                {"limit": most},
-                correlation_id,
-            )
+            problem = f"expected a message of at most {most} values, got one with more"
+            raise ProtocolFault(Code.INVALID_MESSAGE, problem, {"limit": most})
 
     def pack(self, envelope: Envelope) -> bytes:
         """The packet of an envelope. Raises InvalidMessage when it cannot be encoded, or is too large."""

@@ -18,7 +18,7 @@ from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.router import NO_PARAMS, Route
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Event, Request, Response, ResponseMetadata
-from mycelia.websocket.batons import TURN, Batons
+from mycelia.websocket.batons import Batons
 from mycelia.websocket.execution import clear_cancellation, run
 from mycelia.websocket.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
@@ -169,11 +169,7 @@ class Dispatch:
         trace_id = connection.client.trace_id or self.responder.next_trace_id()
         whole: object = payload
         if work is None:
-            await self.batons.take(alone=True)
-            began = monotonic()
-            work = self.intake.decode(connection, payload)
-            if monotonic() - began > TURN:
-                await self.batons.take(alone=True)  # what follows, and its reply, may take as long once more
+            work = await self.intake.decode_in_turn(connection, payload)
         if isinstance(work, Raw):
             raw = work
             work = await self.intake.transformed(connection, raw)

@@ -6,11 +6,12 @@ then, and when it is refused, only what tells envelopes apart is read of it.
 
 from __future__ import annotations
 
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Envelope, Event, ProtocolFault, Request, Response
+from mycelia.websocket.batons import TURN
 from mycelia.websocket.dialect import LARGE_BYTES
 from mycelia.websocket.responder import Responder
 from mycelia.websocket.transform import Transforms
@@ -100,6 +101,24 @@ class Intake:
             self._responder.fail(connection, fault)
             return None
         return self._unless_response(connection, envelope)
+
+    async def decode_in_turn(self, connection: WebSocketConnection, payload: bytes) -> Work:
+        """What a large message holds, with a turn of the loop for each piece of the work; None when dealt with."""
+        batons = self._dispatch.batons
+        await batons.take(alone=True)
+        began = monotonic()
+        try:
+            connection.dialect.check_count(payload)
+        except ProtocolFault as fault:
+            await batons.take(alone=True)
+            outline = connection.dialect.skim(payload)
+            fault.correlation_id = outline.correlation_id if isinstance(outline, Request) else None
+            self._responder.fail(connection, fault)
+            return None
+        work = self.decode(connection, payload)
+        if monotonic() - began > TURN:
+            await batons.take(alone=True)  # what follows, and its reply, may take as long once more
+        return work
 
     async def transformed(self, connection: WebSocketConnection, raw: Raw) -> Request | Event | None:
         """What the application's transform makes of a message; None when that has been dealt with."""

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 __all__ = ["Rests"]
 
-_SHARE = 4  # connections that read on in one turn of the loop; what one read brings may take a millisecond
+_SHARE = 2  # connections that read on in one turn of the loop; what one read brings may take a millisecond
 
 
 class Rests:
     """Those that rest; each is in here once at most.
 
-    One that sends without end brings one read in a turn of the loop, and many of them together no more than four.
+    One that sends without end brings one read in a turn of the loop, and many of them together no more than two.
     """
 
     __slots__ = ("_moving", "_waiting")
