@@ -1,8 +1,8 @@
 # make run           the demo on http://127.0.0.1:8080 (HOST=… PORT=… to change)
 # make test          everything that CI runs on one Python (PYTHON=python3.13 for another)
 # make check         ruff, mypy, import floors
-# make pytest        the tests alone (ARGS='tests/unit -k codes')
-# make coverage      the tests with branch coverage
+# make pytest        the tests alone, in two processes (ARGS='tests/unit -k codes'; WORKERS=0 ARGS='-k codes --pdb')
+# make coverage      the tests with branch coverage, in one process
 # make bench         our load generator against us and our peers (ARGS=…)
 # make fuzz          every fuzz target for FUZZ_SECONDS=60 (TARGETS='json paths')
 # make hostile       200 attackers beside 1,000 honest clients (ARGS='--seconds 10 --kinds pings')
@@ -36,10 +36,11 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint con
 HOST ?= 127.0.0.1
 PORT ?= 8080
 ARGS ?=
+WORKERS ?= 2
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 1800
-TARGETS ?= frames assembler handshake credentials json msgpack paths
+TARGETS ?= frames assembler handshake credentials deflate engineio socketio json msgpack paths
 
 .PHONY: run test check pytest coverage bench fuzz hostile churn soak conformance clean install tests-need browser clients
 .DEFAULT_GOAL := test
@@ -56,7 +57,7 @@ check: $(VENV)/.installed-dev
 	$(VENV)/bin/lint-imports
 
 pytest: tests-need
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 coverage: tests-need
 	$(PY) -m coverage run -m pytest $(ARGS)

@@ -5,6 +5,7 @@ Any exception that is not a verdict of the code under test is a finding too. Not
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import zlib
@@ -21,10 +22,15 @@ from mycelia.protocol.assembler import Assembler, check_close
 from mycelia.protocol.codec import CODECS, CanSkim
 from mycelia.protocol.credentials import credentials, public_view
 from mycelia.protocol.deflate import Deflater, DeflateSettings, Inflater, negotiate
+from mycelia.protocol.engineio import PacketFault, PacketKind, Terms, read_payload, write_payload
+from mycelia.protocol.engineio_output import Ended, Hang, Reply, Write
+from mycelia.protocol.engineio_session import Session
 from mycelia.protocol.envelope import Event, ProtocolFault, Request
 from mycelia.protocol.frames import Frame, FrameFault, FrameParser, Opcode, mask_frame
 from mycelia.protocol.handshake import check_upgrade, origin_allowed
+from mycelia.protocol.namespaces import Acked, Bounds, Called, Joining, Left, Namespaces
 from mycelia.protocol.request import BadHandshake, Handshake, read_request
+from mycelia.protocol.socketio import SocketKind, SocketPacket, read_packet, write_packet
 from mycelia.protocol.value import MAX_DEPTH, check_value
 
 __all__ = ["TARGETS"]
@@ -396,12 +402,147 @@ def deflate(data: bytes) -> None:
     assert agreement is None or 9 <= agreement.server_bits <= bits
 
 
+# -- Engine.IO and Socket.IO -------------------------------------------------------------------------------
+
+
+def engineio(data: bytes) -> None:
+    """A body, and a life: each byte is a step, and what follows a newline is the body or frame that it brings."""
+    expected = _their_packets(data)
+    try:
+        found = read_payload(data, _MAX_BYTES, 64)
+    except PacketFault as fault:
+        assert fault.refusal.status in (400, 413)
+        assert expected is None or len(data) > _MAX_BYTES or len(expected) > 64
+    else:
+        assert found == expected
+        assert read_payload(write_payload(found), 2 * _MAX_BYTES, 64) == found
+    _session(data)
+
+
+def _their_packets(body: bytes) -> list[Any] | None:
+    """The packets in a body, read in the plainest way; None when it is none."""
+    try:
+        parts = body.decode().split("\x1e")
+        return [
+            (PacketKind.MESSAGE, base64.b64decode(each[1:], validate=True), True)
+            if each[:1] == "b"
+            else (PacketKind("0123456".index(each[0])), each[1:].encode(), False)
+            for each in parts
+        ]
+    except (ValueError, IndexError):
+        return None
+
+
+def _session(data: bytes) -> None:
+    steps, _, text = data.partition(b"\n")
+    frames = text.split(b"\n")
+    session = Session("sid", Terms(buffer_bytes=1000), 0.0)
+    session.open_polling("open")
+    now, ended = 0.0, 0
+    requests: dict[int, bool] = {}  # whether it is a POST
+    sockets: list[int] = []
+    for number, step in enumerate(steps):
+        post = next((key for key, bodied in requests.items() if bodied), None)
+        frame = frames[number % len(frames)]
+        kind, over = step % 8, session.over
+        if kind < 2:
+            requests[number] = kind == 1
+        elif kind == 2:
+            sockets.append(number)
+        elif kind == 7:
+            now += step
+        out: list[Any] = []
+        match kind:
+            case 0:
+                out = session.get(number, now)
+            case 1:
+                out = session.post(number, now)
+            case 2:
+                out = session.websocket(number, now)
+            case 3 if post is not None:
+                out = session.body(post, frame, now)
+            case 4 if sockets:
+                out = session.frame(sockets[-1], frame, bool(step & 8), now)
+            case 5:
+                out = session.send(frame, True)
+            case 6 if sockets and step & 8:
+                out = session.gone(sockets.pop(0))
+            case 6 if step & 16:
+                out = session.close(now)
+            case 7:
+                out = session.tick(now)
+        for each in out:
+            assert not over or isinstance(each, Reply | Hang), each
+            if isinstance(each, Reply):
+                del requests[each.key]  # type: ignore[arg-type]  # answered once
+                assert each.status != 200 or each.body.count(b"\x1e") < 16
+            elif isinstance(each, Hang):
+                sockets.remove(each.key)  # type: ignore[arg-type]
+            elif isinstance(each, Write):
+                assert each.key in sockets
+            ended += isinstance(each, Ended)
+        assert ended == session.over
+        assert not session.over or not (requests or sockets)
+        assert session.buffered <= 1000 + _MAX_BYTES
+
+
+def socketio(data: bytes) -> None:
+    """Messages, one a line; a line that begins with a space is binary. The first is also read by itself."""
+    lines = data.split(b"\n")
+    try:
+        packet = read_packet(lines[0], 4)
+    except PacketFault:
+        pass
+    else:
+        _packet(packet._replace(attachments=tuple(lines[1 : 1 + packet.awaited])))
+    client = Namespaces(Bounds(packet_bytes=_MAX_BYTES, namespaces=3, attachments=4), 0.0)
+    for line in lines:
+        try:
+            happening = client.receive(line.removeprefix(b" "), line[:1] == b" ", 1.0)
+        except PacketFault:
+            return
+        assert client.held_bytes <= _MAX_BYTES
+        match happening:
+            case Joining():
+                assert not client.joined(happening.namespace)
+                client.accept(happening.namespace, "x")
+                client.ask(happening.namespace, ["a"])
+            case Left():
+                assert not client.joined(happening.namespace)
+            case Called() | Acked():
+                assert client.joined(happening.packet.namespace)
+                _packet(happening.packet)
+
+
+def _packet(packet: SocketPacket) -> None:
+    """What a packet carries comes back from its own bytes."""
+    try:
+        value = packet.value()
+    except (PacketFault, ProtocolFault):
+        return
+    assert value is None or _same(value, _their_json(packet.data)) or packet.attachments or _has_twins(packet.data)
+    if packet.kind not in (SocketKind.EVENT, SocketKind.ACK) or not isinstance(packet.name, str | None):
+        return
+    (text, _), *pieces = write_packet(packet.kind, packet.namespace, packet.id, value)
+    again = read_packet(text, len(pieces))
+    assert again.awaited == len(pieces) == len(packet.attachments)
+    assert again[:4] == packet[:4]
+    back = again._replace(attachments=tuple(payload for payload, _ in pieces)).value()
+    assert packet.attachments or _same(back, value)
+
+
+def _has_twins(data: bytes) -> bool:
+    return _their_json(data) is _UNKNOWN
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "assembler": assembler,
     "handshake": handshake,
     "credentials": secrets,
     "deflate": deflate,
+    "engineio": engineio,
+    "socketio": socketio,
     "json": json_values,
     "msgpack": msgpack_values,
     "paths": paths,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from queue import Queue
+from subprocess import DEVNULL, PIPE, Popen
+from threading import Thread
+from typing import IO, Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
-__all__ = ["Browser", "Tab", "browsing"]
+__all__ = ["Browser", "Tab", "browsing", "running"]
 
 FLAGS = (
     "--headless",
@@ -38,7 +40,9 @@ WAIT = """new Promise((done) => {
 
 
 class Browser:
-    """One running Chromium; replies are matched by their id, events go to the tab of their session."""
+    """One context of a running Chromium; replies are matched by their id, events go to the tab of their session."""
+
+    context = ""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -60,7 +64,7 @@ class Browser:
 
     async def open(self, address: str) -> Tab:
         """A new tab with a loaded page."""
-        target = (await self.call("Target.createTarget", url="about:blank"))["targetId"]
+        target = (await self.call("Target.createTarget", url="about:blank", browserContextId=self.context))["targetId"]
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         tab = self._tabs[session] = Tab(self, target, session)
         for domain in ("Page", "Runtime", "Log"):
@@ -69,7 +73,7 @@ class Browser:
         return tab
 
     async def listen(self) -> None:
-        """Reads until Chromium hangs up, which it does without a Close."""
+        """Reads until one side hangs up, which Chromium does without a Close."""
         with suppress(ConnectionClosedError):
             async for text in self._socket:
                 message = json.loads(text)
@@ -135,33 +139,41 @@ class Tab:
             self.complaints.append(f"{params['entry']['source']}: {params['entry']['text']}")
 
 
-@asynccontextmanager
-async def browsing(chromium: str, profile: Path) -> AsyncIterator[Browser]:
-    """A Chromium of its own, ended at exit."""
-    process = await asyncio.create_subprocess_exec(
-        chromium, *FLAGS, f"--user-data-dir={profile}", stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
-    )
-    assert process.stderr is not None
-    try:
-        async with asyncio.timeout(PATIENCE):
-            address = await _devtools_address(process.stderr)
-        drain = asyncio.create_task(process.stderr.read())  # a full pipe would stop Chromium
-        async with connect(address, max_size=None, ping_interval=None, compression=None) as socket:
-            browser = Browser(socket)
-            listening = asyncio.create_task(browser.listen())
-            try:
-                yield browser
-            finally:
-                await browser.call("Browser.close")
-                await asyncio.gather(listening, drain)
-    finally:
-        if process.returncode is None:
+@contextmanager
+def running(chromium: str, profile: Path) -> Iterator[str]:
+    """A Chromium that serves many tests; gives the address of its DevTools."""
+    with Popen([chromium, *FLAGS, f"--user-data-dir={profile}"], stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE) as process:
+        assert process.stderr is not None
+        addresses: Queue[str] = Queue()
+        # It reads on for as long as Chromium runs: a full pipe would stop it.
+        reader = Thread(target=_read, args=(process.stderr, addresses.put))
+        reader.start()
+        try:
+            address = addresses.get(timeout=PATIENCE)
+            assert address, "Chromium ended before it listened"
+            yield address
+        finally:
             process.terminate()
-        await process.wait()
+            reader.join()
 
 
-async def _devtools_address(output: asyncio.StreamReader) -> str:
-    while line := (await output.readline()).decode():
-        if line.startswith("DevTools listening on "):
-            return line.removeprefix("DevTools listening on ").strip()
-    raise AssertionError("Chromium ended before it listened")
+def _read(output: IO[bytes], tell: Callable[[str], object]) -> None:
+    for line in output:
+        if line.startswith(b"DevTools listening on "):
+            tell(line.decode().removeprefix("DevTools listening on ").strip())
+    tell("")
+
+
+@asynccontextmanager
+async def browsing(address: str) -> AsyncIterator[Browser]:
+    """A browser that knows nothing of the tests before it, in the Chromium with its DevTools there."""
+    async with connect(address, max_size=None, ping_interval=None, compression=None) as socket:
+        browser = Browser(socket)
+        listening = asyncio.create_task(browser.listen())
+        try:
+            browser.context = (await browser.call("Target.createBrowserContext"))["browserContextId"]
+            yield browser
+            await browser.call("Target.disposeBrowserContext", browserContextId=browser.context)
+        finally:
+            await socket.close()
+            await listening

@@ -250,7 +250,8 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("Ageing", "_ages"): CONNECTIONS,
     ("Asking", "_claimed"): BACKLOG,
     ("Asking", "_waiting"): BACKLOG,  # requests of the server to one client
-    ("Batons", "_waiting"): CONNECTIONS,  # each worker once
+    ("Batons", "_waiting"): 2 * CONNECTIONS,  # each worker once, and each compressed peer whose frames wait
+    ("PacedProtocol", "_waiting"): 64 * 1024 // 6,  # frames of one read; of compressed peers only
     ("Rests", "_waiting"): CONNECTIONS,  # each connection once
     ("Assembler", "_parts"): 1024 * 1024,
     ("Broadcaster", "_waiting"): 1,  # emptied in every turn; each has a sender that waits for it

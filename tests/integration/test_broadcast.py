@@ -15,6 +15,7 @@ from mycelia.errors import ConnectionNotFound, Disabled, InvalidMessage
 from mycelia.protocol.frames import Opcode
 from mycelia.websocket import BroadcastResult, Overflow, WebSocketConnection
 from tests.integration.harness import App, Client, each_engine, serving, until, within
+from tests.support.names import shown
 
 COUNTS = {"written": 0, "queued": 0, "dropped": 0}
 
@@ -65,7 +66,7 @@ async def reached(app: App, clients: list[Client]) -> list[bool]:
         (lambda connection: connection.metadata["user"] in "bc", [False, True, True]),
         (lambda connection: 0, [False, False, False]),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_filters_choose_who_gets_it(engine: str, chosen: Any, expected: list[bool]) -> None:
     async with serving(engine, users) as app, AsyncExitStack() as stack:
@@ -167,7 +168,7 @@ async def test_json_and_msgpack_peers_get_the_same_broadcast(engine: str) -> Non
 
 
 @each_engine
-@pytest.mark.parametrize("bad", [object(), float("nan"), 2**64, {1: 2}, {"deep": None}], ids=repr)
+@pytest.mark.parametrize("bad", [object(), float("nan"), 2**64, {1: 2}, {"deep": None}], ids=shown)
 async def test_what_cannot_be_encoded_is_sent_to_nobody(engine: str, bad: Any) -> None:
     if bad == {"deep": None}:
         for _ in range(70):
@@ -296,7 +297,7 @@ async def test_a_lost_pong_is_an_error_then_a_disconnect(engine: str) -> None:
 
 @each_engine
 async def test_who_answers_pings_stays_and_is_pinged_once_per_interval(engine: str) -> None:
-    beat = {"ping_interval": 2.0, "ping_timeout": 0.2}
+    beat = {"ping_interval": 1.5, "ping_timeout": 0.1}
     async with serving(engine, connection=beat) as app, app.client() as client:
         arrivals: list[float] = []
         while len(arrivals) < 3:
@@ -306,7 +307,7 @@ async def test_who_answers_pings_stays_and_is_pinged_once_per_interval(engine: s
             await client.send_frame(Opcode.PONG, frame.payload)
         assert app.only().is_open
         gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals)]
-        assert min(gaps) > 1.0, f"expected a ping every 2 s, got one after {min(gaps):.2f} s"
+        assert min(gaps) > 0.8, f"expected a ping every 1.5 s, got one after {min(gaps):.2f} s"
 
 
 @each_engine

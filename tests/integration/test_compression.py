@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import zlib
 from collections.abc import Iterable, Mapping
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 import websockets
 
-from mycelia import BaseSubsystem, ConfigError, MessageSystem
+from mycelia import ConfigError, MessageSystem
 from mycelia.protocol.codes import parse_close
-from mycelia.protocol.frames import Frame, Opcode
+from mycelia.protocol.deflate import Inflater
+from mycelia.protocol.frames import Frame, Opcode, mask_frame
 from mycelia.websocket import Overflow, WebSocketSubsystem
-from tests.integration.harness import Client, each_engine, serving, until, within
+from tests.integration.harness import App, Client, each_engine, handshake, serving, until, within
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
 TAIL = b"\x00\x00\xff\xff"
@@ -189,6 +191,80 @@ async def test_a_bomb_is_closed_with_1009(engine: str, fragments: int) -> None:
         assert await closed(client) == 1009
 
 
+def burst(count: int, size: int, first: int = 0) -> bytes:
+    """Compressed requests of `size` bytes each, in one write that is a thousandth of them."""
+    texts = (json.dumps({"path": "app://slow", "body": "x" * size, "correlationId": first + n}) for n in range(count))
+    return b"".join(mask_frame(Opcode.TEXT, Packer().pack(text), b"abcd", True, 4) for text in texts)
+
+
+@each_engine
+@pytest.mark.parametrize(("count", "size"), [(12, 1_000_000), (60, 15_000)])
+async def test_a_small_burst_is_no_large_backlog(engine: str, count: int, size: int) -> None:
+    """What a read brings is bounded by what comes out of it, also while reading pauses; and all of it is answered."""
+    gate, held = asyncio.Event(), list[int]()
+
+    def setup(app: App) -> None:
+        @app.routes.route("app://slow", expose=True)
+        async def slow(message: Any, params: Any, options: Any) -> int:
+            worker = app.only().worker
+            assert worker is not None
+            held.append(worker.backlog_bytes)
+            await gate.wait()
+            held.append(worker.backlog_bytes)
+            return len(message.body)
+
+    async with (
+        serving(engine, setup, per_message_deflate=True, connection={"backlog_bytes": 100_000}) as app,
+        app.client(headers=OFFER) as client,
+    ):
+        data = burst(count, size)
+        assert len(data) < 16_384
+        await client.write(data)
+        await until(lambda: held)
+        await client.send_frame(Opcode.PING)
+        gate.set()
+        answers = [json.loads(frame.payload) for frame in await frames(client, count)]
+        assert [each["correlationId"] for each in answers] == list(range(count))
+        assert {each["data"] for each in answers} == {size}
+        assert max(held) < 100_000 + 2 * (size + 100)
+
+
+@each_engine
+async def test_a_small_burst_before_acceptance_is_not_held_inflated(engine: str) -> None:
+    gate = asyncio.Event()
+
+    def setup(app: App) -> None:
+        @app.sockets.route("websocket://connect")
+        async def connect(message: Any, params: Any, options: Any) -> None:
+            app.note("connect", options.connection_id)
+            await gate.wait()
+
+        @app.routes.route("app://slow", expose=True)
+        async def slow(message: Any, params: Any, options: Any) -> int:
+            return len(message.body)
+
+    async with serving(engine, setup, per_message_deflate=True) as app, Client.socket(app.port) as client:
+        inflated = 0
+
+        def counting(self: Inflater, payload: bytes, most: int) -> bytes:
+            nonlocal inflated
+            inflated += 1
+            return original(self, payload, most)
+
+        original = Inflater.inflate
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Inflater, "inflate", counting)
+            await client.write(handshake(headers=OFFER) + burst(12, 1_000_000))
+            await app.heard("connect")
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert inflated <= 2
+            gate.set()
+            await client.upgraded()
+            assert len(await frames(client, 12)) == 12
+            assert inflated == 12
+
+
 def sent(*pieces: tuple[int, bytes, bool, int]) -> Iterable[tuple[int, bytes, bool, int]]:
     return pieces
 
@@ -250,13 +326,11 @@ def within_connect(url: str) -> Any:
     return websockets.connect(url, compression="deflate", open_timeout=8, close_timeout=2)
 
 
-async def test_an_engine_that_cannot_compress_says_so() -> None:
+def test_an_engine_that_cannot_compress_says_so() -> None:
     system = MessageSystem("main")
-    BaseSubsystem("app", ms=system)
-    WebSocketSubsystem("websocket", ms=system, config={"websocket": {"type": "memory", "perMessageDeflate": True}})
+    config = {"websocket": {"type": "memory", "perMessageDeflate": True}}
     with pytest.raises(ConfigError, match="the engine 'memory' cannot compress; picows and websockets can"):
-        async with system:
-            pass
+        WebSocketSubsystem("websocket", ms=system, config=config)
 
 
 @pytest.mark.parametrize(

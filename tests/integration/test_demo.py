@@ -10,9 +10,8 @@ import sys
 import urllib.error
 import urllib.request
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from mycelia.demo import serving
-from tests.integration.browser import Browser, Tab, browsing
+from tests.integration.browser import Browser, Tab, browsing, running
 from tests.support.parts import NodeClients
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -219,6 +218,13 @@ async def test_nothing_else_is_served(path: str) -> None:
 # --- in a browser -----------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def devtools(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Chromium that all tests of this file share."""
+    with running(chromium, tmp_path_factory.mktemp("chromium")) as address:
+        yield address
+
+
 async def arrive(browser: Browser, address: str, name: str) -> Tab:
     """A tab whose page has joined under that name."""
     tab = await browser.open(address)
@@ -228,8 +234,8 @@ async def arrive(browser: Browser, address: str, name: str) -> Tab:
     return tab
 
 
-async def test_two_tabs_talk_to_each_other(chromium: str, tmp_path: Path) -> None:
-    async with serving(port=0) as address, browsing(chromium, tmp_path) as browser:
+async def test_two_tabs_talk_to_each_other(devtools: str) -> None:
+    async with serving(port=0) as address, browsing(devtools) as browser:
         ada, bob = await arrive(browser, address, "Ada"), await arrive(browser, address, "Bob")
         await ada.until(f"String({HERE}) === 'Ada,Bob' && document.getElementById('count').textContent === '2'")
         await ada.type("#text", "Hello, Bob!", enter=True)
@@ -243,9 +249,9 @@ async def test_two_tabs_talk_to_each_other(chromium: str, tmp_path: Path) -> Non
         assert ada.complaints == bob.complaints == []
 
 
-async def test_markup_in_names_and_messages_stays_text(chromium: str, tmp_path: Path) -> None:
+async def test_markup_in_names_and_messages_stays_text(devtools: str) -> None:
     name = "<img src=x onerror=a()>"
-    async with serving(port=0) as address, browsing(chromium, tmp_path) as browser:
+    async with serving(port=0) as address, browsing(devtools) as browser:
         ada, eve = await arrive(browser, address, "Ada"), await arrive(browser, address, name)
         await eve.type("#text", MARKUP, enter=True)
         await ada.until(f"{SAID}.includes({json.dumps(MARKUP)}) && {HERE}.includes({json.dumps(name)})")
@@ -259,7 +265,7 @@ async def test_markup_in_names_and_messages_stays_text(chromium: str, tmp_path: 
         assert ada.complaints == eve.complaints == []
 
 
-async def test_envelopes_can_be_sent_by_hand(chromium: str, tmp_path: Path) -> None:
+async def test_envelopes_can_be_sent_by_hand(devtools: str) -> None:
     async def send(envelope: str) -> dict[str, Any]:
         await tab.type("#envelope", envelope)
         await tab.evaluate("document.getElementById('panel').requestSubmit()")
@@ -267,7 +273,7 @@ async def test_envelopes_can_be_sent_by_hand(chromium: str, tmp_path: Path) -> N
         reply: dict[str, Any] = json.loads(await tab.evaluate("document.getElementById('reply').textContent"))
         return reply
 
-    async with serving(port=0) as address, browsing(chromium, tmp_path) as browser:
+    async with serving(port=0) as address, browsing(devtools) as browser:
         tab = await arrive(browser, address, "Ada")
         good = await send('{"path": "demo://add", "body": {"a": 2, "b": 40}, "correlationId": {"any": [1]}}')
         assert (good["data"], good["correlationId"]) == (42, {"any": [1]})
@@ -286,8 +292,8 @@ async def test_envelopes_can_be_sent_by_hand(chromium: str, tmp_path: Path) -> N
         assert tab.complaints == []
 
 
-async def test_the_page_comes_back_when_the_server_does(chromium: str, tmp_path: Path) -> None:
-    async with browsing(chromium, tmp_path) as browser:
+async def test_the_page_comes_back_when_the_server_does(devtools: str) -> None:
+    async with browsing(devtools) as browser:
         async with serving(port=0) as address:
             tab = await arrive(browser, address, "Ada")
         await tab.until("document.getElementById('status').textContent === 'Connection lost'")
@@ -300,7 +306,7 @@ async def test_the_page_comes_back_when_the_server_does(chromium: str, tmp_path:
         assert [each for each in tab.complaints if "ERR_CONNECTION_REFUSED" not in each] == []
 
 
-async def test_the_page_stays_away_when_it_is_told_to(chromium: str, tmp_path: Path) -> None:
+async def test_the_page_stays_away_when_it_is_told_to(devtools: str) -> None:
     script = """import("/link.js").then(({ Link }) => new Promise((done) => {
       class Socket { send() {} close() {} constructor() { sockets.push(this); } }
       const sockets = [], states = [];
@@ -311,7 +317,7 @@ async def test_the_page_stays_away_when_it_is_told_to(chromium: str, tmp_path: P
       link.request("demo://echo", 1, 9000).catch((error) => done([states, error.code, sockets.length]));
       sockets[0].onclose({ code: 4403, reason: "not allowed" });
     }))"""
-    async with serving(port=0) as address, browsing(chromium, tmp_path) as browser:
+    async with serving(port=0) as address, browsing(devtools) as browser:
         tab = await arrive(browser, address, "Ada")
         assert await tab.evaluate(script) == [["connecting", "open", "refused"], "DISCONNECTED", 1]
 

@@ -76,7 +76,7 @@ async def test_idle_clients_are_told_and_closed_with_1012(engine: str) -> None:
 
 @each_engine
 async def test_newcomers_are_refused_while_the_old_are_served(engine: str) -> None:
-    app = app_of(engine, window=5.0)
+    app = app_of(engine, window=0.5)
     begun, release = asyncio.Event(), asyncio.Event()
 
     @app.routes.route("app://slow", expose=True)
@@ -297,7 +297,7 @@ async def process(engine: str, deadline: float = 20.0) -> AsyncIterator[tuple[Pr
 async def test_a_signal_drains_the_process(engine: str, sign: signal.Signals) -> None:
     async with process(engine) as (server, port), Client.socket(port) as client:
         await client.upgrade()
-        await client.json({"path": "app://slow", "body": 1.0, "correlationId": 1})
+        await client.json({"path": "app://slow", "body": 0.3, "correlationId": 1})
         assert server.stdout is not None
         assert await within(server.stdout.readline()) == b"begun\n"
         server.send_signal(sign)

@@ -21,6 +21,7 @@ from mycelia.protocol.frames import Opcode, mask_frame
 from mycelia.testing import FaultProxy
 from tests.integration import test_broadcast, test_failing_closed, test_hostile, test_lifecycle, test_requests
 from tests.integration.harness import ENGINES, FAULT, App, Client, each_engine, handshake, serving, until, within
+from tests.support.names import shown
 
 Fault = Callable[[FaultProxy], object]
 
@@ -68,8 +69,8 @@ def scenarios(*modules: ModuleType) -> Iterator[Any]:
             for chosen in product(*[one for one in choices if one]):
                 given: dict[str, Any] = {key: value for each in chosen for key, value in each.items()}
                 if set(given) == wanted:
-                    shown = "-".join(str(value)[:24] for value in given.values())
-                    yield pytest.param(function, given, id=f"{name}[{shown}]" if shown else name)
+                    label = "-".join(shown(value)[:24] for value in given.values())
+                    yield pytest.param(function, given, id=f"{name}[{label}]" if label else name)
                     break  # one choice of values: the others differ in what is sent, not in how
 
 

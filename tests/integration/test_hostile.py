@@ -310,15 +310,15 @@ async def test_the_deadline_of_connect_runs_from_the_tcp_accept(engine: str) -> 
         app.note("connect", options.connection_id)
         await asyncio.Event().wait()
 
-    async with serving(engine, connection={"connection_timeout": 1.5}) as app:
+    async with serving(engine, connection={"connection_timeout": 1.0}) as app:
         app.record("disconnect")
         app.facet.on_connect(never)
         async with Client.socket(app.port) as early, Client.socket(app.port) as late:
             await early.write(handshake()[:-2])
             halfway = asyncio.Event()
-            asyncio.get_running_loop().call_later(0.7, halfway.set)
+            asyncio.get_running_loop().call_later(0.5, halfway.set)
             await within(halfway.wait())
-            async with app.client() as later:  # accepted 0.7 s after `early`, its handshake done before that one's
+            async with app.client() as later:  # accepted 0.5 s after `early`, its handshake done before that one's
                 await app.heard("connect")
                 await early.write(b"\r\n")
                 await early.upgraded()
@@ -637,7 +637,7 @@ async def test_a_refused_connection_sees_its_close_and_nothing_else(engine: str,
         await release.wait()
         return await decide()
 
-    async with serving(engine, connection={"connection_timeout": 0.5}) as app:
+    async with serving(engine, connection={"connection_timeout": 0.5, "close_timeout": 0.1}) as app:
         app.record("disconnect")
         app.facet.on_connect(connect)
         async with app.client(protocols=["mycelia.v1.json"]) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import weakref
@@ -131,6 +132,26 @@ async def test_nothing_is_kept_of_a_connection_that_is_gone(engine: str, leave: 
             leave(client)
             await app.heard("disconnect")
         await until(lambda: gc.collect() >= 0 and held() is None)
+
+
+@each_engine
+async def test_what_is_in_memory_before_a_server_starts_is_set_aside_until_it_stops(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("collect", "freeze", "unfreeze"):  # in place of the collector, which would walk all tests
+        monkeypatch.setattr(gc, name, functools.partial(done.append, name))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: done.count("freeze") - done.count("unfreeze"))
+    async with serving(engine) as first:
+        assert done == ["collect", "freeze"]
+        async with serving(engine):
+            assert done == ["collect", "freeze"], "the clients of the first server are not set aside"
+        assert done == ["collect", "freeze"], "nor is anything thawed while it runs"
+        await first.facet.stop()
+        assert done == ["collect", "freeze", "unfreeze"]
+        await first.facet.start()
+        assert done[3:] == ["collect", "freeze"]
+    assert done[5:] == ["unfreeze"]
 
 
 @each_engine

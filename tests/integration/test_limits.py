@@ -132,7 +132,7 @@ class Hall:
 @asynccontextmanager
 async def serving(engine: str, setup: Callable[[Hall], object] | None = None, **config: Any) -> AsyncIterator[Hall]:
     endpoint = {"type": engine, "host": "127.0.0.1", "port": 0, **config.pop("websocket", {})}
-    connection = {"close_timeout": 0.3, **config.pop("connection", {})}
+    connection = {"close_timeout": 0.1, **config.pop("connection", {})}  # a guest never answers a Close
     hall = Hall({"websocket": endpoint, "connection": connection, "limits": config.pop("limits", {}), **config})
 
     @hall.app.route("app://echo", expose=True)
@@ -331,6 +331,23 @@ async def test_failed_renewals_count_as_well_and_are_told_when_to_come_again(eng
         await first.send("websocket://authenticate", {"token": "good"})
         assert await first.closed() == 4429, "going on after refusals is abuse here, too"
         assert clerk.asked == ["bad"] * 3 and hall.count("failedLogins") == 4
+
+
+@each_engine
+async def test_who_is_in_renews_whatever_others_of_the_address_guess(engine: str) -> None:
+    """Else whoever shares an address could have everybody behind it thrown out when their credentials expire."""
+    clerk = Clerk()
+    limits = {"failed_logins": rate(2)}
+    async with serving(engine, limits=limits, authentication={"authenticator": clerk}) as hall:
+        honest, guesser = [await hall.open(bearer("good")) for _ in range(2)]
+        assert await guesser.code("websocket://authenticate", {"token": "bad"}) == "UNAUTHORIZED"
+        assert await login(hall, "bad", "handshake") == 4401
+        assert await login(hall, "good", "handshake") == 429
+        for _ in range(3):
+            assert await honest.code("websocket://authenticate", {"token": "good"}) == "ok"
+        assert await guesser.code("websocket://authenticate", {"token": "good"}) == "RATE_LIMITED", "it guessed"
+        assert await honest.code("websocket://authenticate", {"token": "bad"}) == "UNAUTHORIZED"
+        assert await honest.code("websocket://authenticate", {"token": "bad"}) == "RATE_LIMITED", "now it guesses"
 
 
 @each_engine

@@ -22,6 +22,7 @@ from mycelia.websocket import (
     WebSocketContract,
     WebSocketFacet,
 )
+from mycelia.websocket.certificates import TlsConfig
 from mycelia.websocket.drain import DrainConfig
 from mycelia.websocket.errorlog import ErrorsConfig
 from mycelia.websocket.limits import LimitsConfig
@@ -57,6 +58,7 @@ def test_close_codes() -> None:
     ("heading", "kind"),
     [
         ("`websocket`", ServerConfig),
+        ("`websocket.tls`", TlsConfig),
         ("`websocket.per_message_deflate`", DeflateSettings),
         ("`connection`", ConnectionConfig),
         ("`routing`", RoutingConfig),

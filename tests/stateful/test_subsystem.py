@@ -322,11 +322,10 @@ QUICK = settings(
 def frozen() -> Iterator[None]:
     """Lets an example find what it left behind: quickly, and without what only the capture of logs holds on to."""
     gc.collect()
-    gc.freeze()  # what is in memory already need not be walked each time
+    gc.freeze()  # what is in memory already need not be walked each time; tests/conftest.py thaws it
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
-    gc.unfreeze()
 
 
 def test_lives() -> None:

@@ -38,8 +38,9 @@ def node_clients() -> NodeClients:
     node = shutil.which("node")
     if node is None:
         _missing("node", "install Node.js 20 or later with npm")
-    if not (CLIENTS / "node_modules" / "ws").is_dir():
-        _missing("the npm package ws", "`make clients` installs it")
+    for package in ("ws", "socket.io-client"):
+        if not (CLIENTS / "node_modules" / package).is_dir():
+            _missing(f"the npm package {package}", "`make clients` installs it")
     return NodeClients(node)
 
 

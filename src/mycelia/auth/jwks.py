@@ -74,7 +74,8 @@ class Jwks:
     async def find(self, kid: str | None, algorithm: str) -> VerifyingKey:
         """The key of that id for that algorithm; without an id the only one that fits.
 
-        Raises Unauthorized when there is none, and Unavailable when the keys cannot be read.
+        Raises Unauthorized when there is none, and Unavailable when the keys cannot be read, or only old ones are
+        there and none of them fits.
         """
         limits, now = self._limits, self._clock()
         age, rested = now - self._good_at, now - self._tried_at >= limits.min_interval
@@ -87,6 +88,8 @@ class Jwks:
         if found is None and self._may_ask_again(now):
             await self._refresh(needed=False)
             found = self._pick(kid, algorithm)
+        if found is None and self._clock() - self._good_at >= limits.max_age:
+            raise Unavailable(f"the keys at {self.url} are old, and a newer one may fit the token")
         if found is None:
             raise Unauthorized("no key of the issuer fits the token")
         return found

@@ -101,7 +101,10 @@ def cookies(handshake: Handshake) -> Mapping[str, str]:
 
 
 def public_view(handshake: Handshake) -> dict[str, object]:
-    """The body of the `connect` message: `token`, and the handshake without it, cookies or authorization."""
+    """The body of the `connect` message: `token`, and the handshake without it, cookies or authorization.
+
+    `auth` is there where the protocol lets clients bring more than HTTP does, as Socket.IO; its token is taken out.
+    """
     remote = handshake.remote
     return {
         "token": credentials(handshake).token,
@@ -109,6 +112,7 @@ def public_view(handshake: Handshake) -> dict[str, object]:
         "headers": _public_headers(handshake),
         "remoteAddress": remote[0] if remote else None,
         "url": _without_token(handshake.target),
+        **({} if handshake.auth is None else {"auth": handshake.auth}),
     }
 
 

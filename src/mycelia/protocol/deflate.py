@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ __all__ = [
     "Deflater",
     "Inflater",
     "Negotiator",
+    "Turns",
     "negotiate",
     "parse_extensions",
 ]
@@ -65,7 +66,7 @@ class DeflateSettings:
     client_context: bool = False
     server_bits: int = 15
     client_bits: int = 15
-    level: int = 6
+    level: int = 3
     memory_level: int = 8
     threshold_bytes: int = 1024
 
@@ -208,34 +209,50 @@ class Inflater:
         """The message (RFC 7692 §7.2.2). Raises FrameFault: 1009 above `most` bytes, 1007 for what is not deflated."""
         inflater = self._kept or zlib.decompressobj(-self._bits)
         parts: list[bytes] = []
-        size, ends, rest = 0, 0, payload + _TAIL
+        size = ends = 0
         try:
-            while rest:
-                part = inflater.decompress(rest, _STEP_BYTES)
-                size += len(part)
-                if size > most:
-                    raise FrameFault(Close.MESSAGE_TOO_BIG, f"expected at most {most} bytes, got more")
-                parts.append(part)
-                rest = inflater.unconsumed_tail
-                if inflater.eof:  # a block that says it is the last need not be (RFC 7692 §7.2.3.5)
-                    ends += 1
-                    if ends > _ENDS:
-                        raise FrameFault(Close.INVALID_DATA, f"expected at most {_ENDS} last blocks in a message")
-                    rest = inflater.unused_data
-                    inflater = zlib.decompressobj(-self._bits, b"".join(parts)[-_WINDOW_BYTES:])
-                    if self._context:
-                        self._kept = inflater
+            for rest in _pieces(payload):
+                while rest:
+                    part = inflater.decompress(rest, _STEP_BYTES)
+                    size += len(part)
+                    if size > most:
+                        raise FrameFault(Close.MESSAGE_TOO_BIG, f"expected at most {most} bytes, got more")
+                    parts.append(part)
+                    rest = inflater.unconsumed_tail
+                    if inflater.eof:  # a block that says it is the last need not be (RFC 7692 §7.2.3.5)
+                        ends += 1
+                        if ends > _ENDS:
+                            raise FrameFault(Close.INVALID_DATA, f"expected at most {_ENDS} last blocks in a message")
+                        rest = inflater.unused_data
+                        inflater = zlib.decompressobj(-self._bits, b"".join(parts)[-_WINDOW_BYTES:])
+                        if self._context:
+                            self._kept = inflater
         except zlib.error:
             raise FrameFault(Close.INVALID_DATA, "expected a deflated message") from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def _pieces(payload: bytes) -> Iterator[bytes]:
+    """The payload and its tail; zlib hands back what of a piece it has not used yet, again and again."""
+    if len(payload) <= _STEP_BYTES:
+        yield payload + _TAIL
+        return
+    for at in range(0, len(payload), _STEP_BYTES):
+        yield payload[at : at + _STEP_BYTES]
+    yield _TAIL
+
+
+Turns = Callable[[Callable[[], object]], Callable[[], object]]
+"""Calls back when there is time for what takes long; what it returns takes that back."""
+
+
 class Compression(NamedTuple):
-    """What compresses for a connection and back, and what the 101 says of it."""
+    """What compresses for a connection and back, what the 101 says of it, and who says when much may be inflated."""
 
     inflate: Callable[[bytes, int], bytes]
     deflater: Deflater
     response: str
+    turns: Turns | None = None
 
 
 class Negotiator:

@@ -21,6 +21,7 @@ __all__ = [
     "Handshake",
     "Headers",
     "HttpReply",
+    "UpgradedHandshake",
     "encode_headers",
     "is_token",
     "read_request",
@@ -127,6 +128,7 @@ class Handshake:
     headers: Headers
     remote: tuple[str, int] | None = None
     secure: bool = False
+    auth: Mapping[str, object] | None = field(default=None, compare=False)  # what came with it besides HTTP
     _query: dict[str, str] | None = field(default=None, init=False, compare=False)
     _judged: bool = field(default=False, init=False, compare=False, repr=False)  # it has passed `check_upgrade`
 
@@ -172,6 +174,13 @@ class Handshake:
 
     def __repr__(self) -> str:
         return f"Handshake({self.method} {redact(self.target)} from {self.remote})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class UpgradedHandshake(Handshake):
+    """One whose upgrade a server below us has judged: its headers may lack what that server took for itself."""
+
+    _judged: bool = field(default=True, init=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """A payload echo over the bare engine seam, for protocol suites and load tools.
 
 `python -m mycelia.testing.echo --engine picows --port 9001 --max-size 67108864` listens on 127.0.0.1 and
-answers every message with itself. There is no kernel above it: what a suite finds here is the engine's.
+answers every message with itself. There is no kernel above it: what a suite finds here is the engine's. With `--engine
+engineio` or `socketio` it is what the official tests of these protocols expect, under uvicorn.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from mycelia.errors import EngineError
 from mycelia.protocol.deflate import DeflateSettings, Negotiator
 from mycelia.protocol.handshake import Accept, Handshake
+from mycelia.testing.protocols import PROTOCOLS, serve_protocol
 from mycelia.websocket.engines.base import Control, EngineOptions, Transport, load_engine
 
 __all__ = ["EchoPeer", "main", "serve"]
@@ -76,7 +78,8 @@ async def serve(engine_name: str, port: int, max_bytes: int, deflate: bool = Fal
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m mycelia.testing.echo", description="Echo every message.")
-    parser.add_argument("--engine", default="picows", help="engine type (default: picows)")
+    known = f"engine type (default: picows), or {' or '.join(PROTOCOLS)} for that protocol's own tests"
+    parser.add_argument("--engine", default="picows", help=known)
     parser.add_argument("--port", type=int, default=9001, help="port on 127.0.0.1; 0 for a free one")
     parser.add_argument("--deflate", action="store_true", help="compress for clients that offer it (RFC 7692)")
     parser.add_argument("--max-size", type=int, default=1024 * 1024, help="largest message in bytes")
@@ -84,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runner = asyncio.Runner(loop_factory=_loop_factory())
     with runner:
         try:
+            if given.engine in PROTOCOLS:
+                runner.run(serve_protocol(given.engine, given.port))
+                return
             runner.run(serve(given.engine, given.port, given.max_size, given.deflate))
         except EngineError as error:
             parser.error(str(error))

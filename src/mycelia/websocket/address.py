@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from mycelia.protocol.forwarded import read_hops
 from mycelia.protocol.handshake import Handshake
 
-__all__ = ["Proxies", "Tally", "address_key"]
+__all__ = ["UNIX", "Proxies", "Tally", "address_key"]
 
+UNIX = "unix"  # stands for peers over a socket in the file system
 _HOPS = 32  # more proxies than this in a row are none
 
 
@@ -60,39 +62,52 @@ class Tally:
 
 
 class Proxies:
-    """The reverse proxies whose `X-Forwarded-For` is believed: addresses and networks (`10.0.0.0/8`)."""
+    """The reverse proxies that are believed: addresses, networks (`10.0.0.0/8`), and `unix` for any peer without one.
 
-    __slots__ = ("_networks",)
+    `way` says which headers they write: `x-forwarded`, or `forwarded` (RFC 7239). The other ones are the client's own.
+    """
 
-    def __init__(self, networks: Sequence[str]) -> None:
+    __slots__ = ("_networks", "_unix", "_way")
+
+    def __init__(self, networks: Sequence[str], way: str = "x-forwarded") -> None:
         """Raises ValueError for what is no address and no network."""
-        self._networks: list[IPv4Network | IPv6Network] = [ip_network(each) for each in networks]
+        self._networks: list[IPv4Network | IPv6Network] = [ip_network(each) for each in networks if each != UNIX]
+        self._unix = UNIX in networks
+        self._way = way
 
     def __bool__(self) -> bool:
-        return bool(self._networks)
+        return self._unix or bool(self._networks)
 
     def trusts(self, host: str | None) -> bool:
-        """Whether `host` is one of them."""
+        """Whether `host` is one of them; without an address it is a peer over a socket in the file system."""
+        if not host:
+            return self._unix
         address = _parse(host)
         return address is not None and any(address in network for network in self._networks)
 
     def unveil(self, request: Handshake) -> Handshake:
-        """The handshake as from the client: the last address of the header that no proxy of ours has.
+        """The handshake as from the client: the last address that no proxy of ours has, and what it speaks.
 
-        What stands before it was written by whoever sent it, and is not believed.
+        What stands before that address was written by whoever has it, and is not believed. BadHandshake for a
+        `Forwarded` that nobody can read.
         """
-        if request.remote is None or not self.trusts(request.remote[0]):
+        client = request.remote[0] if request.remote else None
+        if not self.trusts(client):
             return request
-        named = ",".join(request.headers.lines("x-forwarded-for")).split(",")
-        client = request.remote[0]
-        for hop in reversed(named[-_HOPS:]):
-            address = _parse(hop.strip(" \t"))
+        secure = request.secure
+        for hop in reversed(read_hops(request.headers, self._way)[-_HOPS:]):
+            if hop.proto is not None:
+                secure = hop.proto in ("https", "wss")
+            address = _parse(hop.client)
             if address is None:
                 break
             client = str(address)
             if not self.trusts(client):
                 break
-        return replace(request, remote=(client, 0)) if client != request.remote[0] else request
+        remote = request.remote if client is None or (request.remote or ("",))[0] == client else (client, 0)
+        if remote == request.remote and secure is request.secure:
+            return request
+        return replace(request, remote=remote, secure=secure)
 
 
 def _parse(host: str | None) -> IPv4Address | IPv6Address | None:

@@ -37,7 +37,7 @@ from mycelia.websocket.logins import FailedLogins, is_guess
 from mycelia.websocket.notice import notice
 from mycelia.websocket.outbox import Overflow
 from mycelia.websocket.phase import Phase
-from mycelia.websocket.principal import ClientOptions, identity_of
+from mycelia.websocket.principal import ClientOptions, identity_of, is_renewing
 from mycelia.websocket.redaction import hide, secrets_of, traceback_without
 from mycelia.websocket.refusals import Limit
 from mycelia.websocket.transform import Transforms
@@ -185,7 +185,7 @@ class Authentication:
         token = token_of(body)
         if token is None:
             raise InvalidBody("expected a body {token}, a text", "$.token")
-        if wait := self.failures.wait(connection.client.network):
+        if (wait := self.failures.wait(connection.client.network)) and not is_renewing(connection):
             self._runtime.refusals.add(Limit.FAILED_LOGINS)
             connection.throttle.disobeyed(connection)
             raise RateLimited("a login", wait)
@@ -283,7 +283,7 @@ class Authentication:
         """Nobody guesses for ever: whoever was wrong several times in a row has to connect again."""
         options = connection.options
         if isinstance(options, ClientOptions):
-            options.refused += 1
+            options.refused, options.erred = options.refused + 1, True
             if options.refused >= _ATTEMPTS:
                 connection.close(Close.NOT_AUTHENTICATED, "too many credentials were refused")
 

@@ -2,9 +2,9 @@
 
 What a connection does in one slice is bounded, but many connections that all use their slices would still make a turn
 of the loop as long as all slices together, and everybody else waits for it. So whoever brings many requests at once,
-has used up a slice, or has a large message to inflate or decode, waits here for a baton. Batons go round in the order of asking,
-two in each turn; after one that was long the next turn is for the light work that has come meanwhile. Light work never
-asks.
+has used up a slice, or has a large message to inflate or decode, waits here for a baton. Batons go round in the order
+of asking, two in each turn; after one that was long the next turn is for the light work that has come meanwhile. Light
+work never asks.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ __all__ = ["ClientInfo"]
 class ClientInfo(msgspec.Struct, frozen=True, gc=False):
     """Remote address, path, subprotocol, origin, engine, and the headers that the configuration keeps.
 
-    Cookies, credentials and bearer subprotocols are never here. `trace_id` is the handshake's `x-trace-id`: the
-    trace of every request that brings none of its own.
+    `secure` says whether the client speaks TLS, to us or to a trusted proxy. Cookies, credentials and bearer
+    subprotocols are never here. `trace_id` is the handshake's `x-trace-id`: the trace of every request that brings
+    none of its own.
     """
 
     engine: str
@@ -28,6 +29,7 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
     origin: str | None
     headers: tuple[tuple[str, str], ...] = ()
     trace_id: str | None = None
+    secure: bool = False
 
     @classmethod
     def of(cls, request: Handshake, engine: str, subprotocol: str | None, keep: tuple[str, ...]) -> ClientInfo:
@@ -43,6 +45,7 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
             headers.get("origin"),
             tuple((intern(name), redact(value)) for name, value in found if value is not None),
             given if valid_trace_id(given := headers.get("x-trace-id")) else None,
+            request.secure,
         )
 
     @property

@@ -51,9 +51,12 @@ class Door:
         return self._all
 
     def enter(self, host: str) -> bool:
-        """Whether a connection from `host` may stay; then `leave` is owed."""
+        """Whether a connection from `host` may stay; then `leave` is owed.
+
+        A peer without an address, over a socket in the file system, counts in all only.
+        """
         key = address_key(host)
-        many = self._spared is not None and self._spared(host)
+        many = not host or (self._spared is not None and self._spared(host))
         limit = self._crossed(key, many)
         if limit is not None:
             self._refusals.add(limit)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mycelia.errors import ConfigError, ConnectionNotFound, Disabled, NotRunning, RouteError
+from mycelia.errors import ConnectionNotFound, Disabled, NotRunning, RouteError
 from mycelia.kernel.facet import Facet
 from mycelia.kernel.handler import compile_plan
 from mycelia.kernel.path import Pattern
@@ -17,11 +17,12 @@ from mycelia.protocol.codes import Close
 from mycelia.protocol.deflate import Negotiator
 from mycelia.websocket.authentication import Authentication
 from mycelia.websocket.broadcast import BroadcastResult, Filter
+from mycelia.websocket.certificates import Certificates
 from mycelia.websocket.config import Config, ServerConfig
 from mycelia.websocket.connection import WebSocketConnection
-from mycelia.websocket.descriptors import descriptor_limit
 from mycelia.websocket.drain import Drain
-from mycelia.websocket.engines.base import Engine, EngineOptions, load_engine
+from mycelia.websocket.endpoint import check_abilities, engine_options, urls
+from mycelia.websocket.engines.base import Engine, load_engine
 from mycelia.websocket.exposure import announce
 from mycelia.websocket.lifecycle import ConnectionEvent
 from mycelia.websocket.outbox import Overflow, Verdict
@@ -45,6 +46,8 @@ class WebSocketFacet(Facet):
         self._engines: list[tuple[ServerConfig, Engine]] = []
         for server in config.websocket:
             self._engines.append((server, load_engine(server.type)()))
+            check_abilities(*self._engines[-1])
+        self._certificates = Certificates(config.websocket)
         self._moving = asyncio.Lock()
         self._running = False
         self._froze = False
@@ -62,11 +65,13 @@ class WebSocketFacet(Facet):
                 raise NotRunning("the WebSocket server is already running; stop() it first")
             self._runtime.draining = self._runtime.closing = False
             self._runtime.accepting = True
+            self._certificates.reload()
             started: list[Engine] = []
             try:
                 for server, engine in self._engines:
                     self._connect(server, engine)
-                    await engine.start(self._options(server))
+                    door = self._runtime.gate.door
+                    await engine.start(engine_options(server, self.config, door, self._certificates))
                     started.append(engine)
             except BaseException:
                 for engine in reversed(started):
@@ -75,8 +80,7 @@ class WebSocketFacet(Facet):
             self._running = True
             self._runtime.pressure.start(lambda: sum(getattr(each, "starved", 0) for each in self.engines))
         for server, engine in self._engines:
-            address = engine.address()
-            where = f"ws://{address[0]}:{address[1]}{server.path}" if address else "in memory"
+            where = " and ".join(urls(server, engine)) or f"{server.path} and no port of its own"
             logger.info("listening with %s on %s", engine.name, where)
         announce(self._runtime)
         if gc.get_freeze_count() == 0:  # else another server's start has done it, and its clients are alive
@@ -150,6 +154,18 @@ class WebSocketFacet(Facet):
         """The port of the first endpoint, the real one also for `port: 0`."""
         address = self.get_address()
         return None if address is None else address[1]
+
+    def get_urls(self) -> list[str]:
+        """Where clients find every endpoint that listens: `wss://192.0.2.1:8443/ws`, `ws+unix:/run/app.sock:/ws`."""
+        return [url for server, engine in self._engines if self._running for url in urls(server, engine)]
+
+    def reload_certificates(self) -> None:
+        """Reads all certificates and keys anew: the next handshakes get them, established connections stay.
+
+        Raises ConfigError for files that are missing or do not fit; then the old ones go on.
+        """
+        self._certificates.reload()
+        logger.info("certificates have been read anew")
 
     # -- connections -------------------------------------------------------------------------------
 
@@ -283,24 +299,8 @@ class WebSocketFacet(Facet):
         runtime = self._runtime
         framed = bool(getattr(engine, "framed", True))
         deflate = server.deflate
-        if deflate is not None and "deflate" not in getattr(engine, "abilities", ()):
-            problem = f"the engine {server.type!r} cannot compress; picows and websockets can"
-            raise ConfigError("websocket.per_message_deflate", problem)
         negotiator = None if deflate is None else Negotiator(deflate)
+        runtime.gate.speak(server.type, getattr(engine, "codec", None))
         engine.on("admit", lambda request: runtime.gate.admit(server, framed, request, negotiator))
         if not server.client_tracking:
             logger.warning("websocket.options.clientTracking has no effect: connections are always tracked")
-
-    def _options(self, server: ServerConfig) -> EngineOptions:
-        limits = self.config.connection
-        return EngineOptions(
-            host=server.host,
-            port=server.port,
-            max_message_bytes=server.max_payload,
-            handshake_timeout=limits.connection_timeout,
-            close_timeout=limits.close_timeout,
-            inbound_bytes=limits.inbound_bytes,
-            door=self._runtime.gate.door,
-            max_descriptor=descriptor_limit(self.config.overload.spare_descriptors),
-            library=server.options,
-        )

@@ -63,7 +63,8 @@ class Gate:
         self._runtime = runtime
         self._limits = config.limits
         self._codecs: Mapping[str, Codec] = subprotocols()
-        self._proxies = Proxies(config.limits.trusted_proxies)
+        self._spoken: dict[str, Codec] = {}  # by engines that have a language of their own, whatever was agreed on
+        self._proxies = Proxies(config.limits.trusted_proxies, config.limits.proxy_headers)
         self._warned = -_QUIET
         self.door = self._make_door()
 
@@ -71,10 +72,10 @@ class Gate:
         self, server: ServerConfig, framed: bool, request: Handshake, negotiator: Negotiator | None = None
     ) -> Accept | HttpReply:
         """Decides one handshake (architecture §5); `negotiator` answers offers of compression, where there is any."""
-        if self._proxies:
-            request = self._proxies.unveil(request)
         refused = Limit.HANDSHAKE
         try:
+            if self._proxies:
+                request = self._proxies.unveil(request)
             if server.allowed_hosts and not host_allowed(request, server.allowed_hosts):
                 refused = Limit.HOST
                 raise BadHandshake(421, "this Host is not served here; see websocket.allowedHosts")
@@ -93,10 +94,17 @@ class Gate:
             chosen = choose_subprotocol(request.subprotocols, known)
             offered = request.headers.lines("sec-websocket-extensions") if negotiator is not None else ()
             compression = negotiator.agree(offered) if negotiator is not None and offered else None
+            if compression is not None:
+                compression = compression._replace(turns=self._runtime.dispatch.batons.call)
         except BadHandshake as bad:
             self._runtime.refusals.add(refused)
             return bad.reply
         return self._crowded(request) or self._accept(server, framed, request, chosen, compression)
+
+    def speak(self, engine_type: str, codec: Codec | None) -> None:
+        """All connections of engines of this type speak `codec`, where it is one."""
+        if codec is not None:
+            self._spoken[engine_type] = codec
 
     def claim(self, connection: WebSocketConnection) -> bool:
         """Counts a connection that is being accepted for its principal; False when that has enough.
@@ -146,7 +154,8 @@ class Gate:
         compression: Compression | None,
     ) -> Accept:
         runtime = self._runtime
-        dialect = runtime.dialect(self._codecs.get(chosen or "", CODECS["json"]), framed, compression)
+        codec = self._spoken.get(server.type) or self._codecs.get(chosen or "", CODECS["json"])
+        dialect = runtime.dialect(codec, framed, compression)
         client = ClientInfo.of(request, server.type, chosen, runtime.config.connection.keep_headers)
         connection = WebSocketConnection(self._new_id(request), runtime, dialect, client)
         runtime.connections.add(connection)

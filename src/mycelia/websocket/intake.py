@@ -65,7 +65,7 @@ class Intake:
                     self._dispatch.runtime.own(self._answer_quietly(connection, work), name="mycelia-response")
                     return
         except ProtocolFault as fault:
-            self._responder.fail(connection, fault)
+            self._fail(connection, payload, fault)
             return
         worker = connection.worker
         if worker is None:
@@ -91,14 +91,17 @@ class Intake:
         """Whether a large message may be the response that a handler waits for, and must not wait behind it."""
         return not self._plain or type(connection.dialect.skim(payload)) is Response
 
-    def decode(self, connection: WebSocketConnection, payload: bytes) -> Work:
+    def decode(self, connection: WebSocketConnection, payload: bytes, *, counted: bool = False) -> Work:
         """What a large message holds; None when that has been dealt with."""
+        dialect = connection.dialect
         try:
+            if not counted:
+                dialect.check_count(payload)
             if not self._plain:
-                return Raw(connection.dialect.decode_value(payload))
-            envelope = connection.dialect.decode_large(payload)
+                return Raw(dialect.codec.decode_value(payload))
+            envelope = dialect.decode(payload)
         except ProtocolFault as fault:
-            self._responder.fail(connection, fault)
+            self._fail(connection, payload, fault)
             return None
         return self._unless_response(connection, envelope)
 
@@ -111,11 +114,12 @@ class Intake:
             connection.dialect.check_count(payload)
         except ProtocolFault as fault:
             await batons.take(alone=True)
-            outline = connection.dialect.skim(payload)
-            fault.correlation_id = outline.correlation_id if isinstance(outline, Request) else None
-            self._responder.fail(connection, fault)
+            self._fail(connection, payload, fault)
             return None
-        work = self.decode(connection, payload)
+        if monotonic() - began > TURN:
+            await batons.take(alone=True)
+            began = monotonic()
+        work = self.decode(connection, payload, counted=True)
         if monotonic() - began > TURN:
             await batons.take(alone=True)  # what follows, and its reply, may take as long once more
         return work
@@ -128,6 +132,13 @@ class Intake:
             self._responder.fail(connection, fault)
             return None
         return self._unless_response(connection, envelope)
+
+    def _fail(self, connection: WebSocketConnection, payload: bytes, fault: ProtocolFault) -> None:
+        """Answers what cannot be decoded; a large message that was not looked at is asked for its correlation id."""
+        if fault.correlation_id is None and len(payload) > LARGE_BYTES:
+            outline = connection.dialect.skim(payload)
+            fault.correlation_id = outline.correlation_id if isinstance(outline, Request) else None
+        self._responder.fail(connection, fault)
 
     def _unless_response(self, connection: WebSocketConnection, envelope: Envelope) -> Request | Event | None:
         """The envelope, but a response is given to whoever awaits it."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from mycelia.errors import ConfigError
 from mycelia.kernel.rate import Rate, RateLimiter
+from mycelia.protocol.forwarded import WAYS
 from mycelia.websocket.address import Proxies
 from mycelia.websocket.settings import between, check_fields, mapping, seconds
 
@@ -49,6 +50,7 @@ class LimitsConfig:
     connection_lifetime: float = seconds(0.0)
     query_parameters: int = 64
     trusted_proxies: tuple[str, ...] = ()
+    proxy_headers: str = "x-forwarded"
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -68,8 +70,10 @@ class LimitsConfig:
         try:
             Proxies(self.trusted_proxies)
         except ValueError as fault:
-            problem = f"expected addresses and networks such as '10.0.0.0/8': {fault}"
+            problem = f"expected addresses, networks such as '10.0.0.0/8', or 'unix': {fault}"
             raise ConfigError("limits.trusted_proxies", problem) from None
+        if self.proxy_headers not in WAYS:
+            raise ConfigError("limits.proxy_headers", f"expected {' or '.join(WAYS)}, got {self.proxy_headers!r}")
 
 
 def _rate(key: str, given: Any) -> Rate | None:

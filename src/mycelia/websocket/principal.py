@@ -12,7 +12,7 @@ from mycelia.kernel.caller import Caller, Options, Principal
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
 
-__all__ = ["ClientOptions", "ConnectionPrincipal", "WatchedMetadata", "identity_of"]
+__all__ = ["ClientOptions", "ConnectionPrincipal", "WatchedMetadata", "identity_of", "is_renewing"]
 
 _NAMES = ("userId", "user_id", "permissions")
 _IDS = frozenset({"userId", "user_id"})
@@ -106,7 +106,7 @@ class ClientOptions(Options):
     `permissions_version` counts the identities that the connection has had.
     """
 
-    __slots__ = ("identity", "permissions_version", "refused")
+    __slots__ = ("erred", "identity", "permissions_version", "refused")
 
     def __init__(self, connection: WebSocketConnection) -> None:
         self.connection = connection
@@ -115,6 +115,7 @@ class ClientOptions(Options):
         self.identity: Identity | None = None
         self.permissions_version = 0
         self.refused = 0  # credentials in a row
+        self.erred = False  # any of them, ever
 
     @property
     def principal(self) -> Principal | None:  # type: ignore[override]  # read-only here, and derived
@@ -129,6 +130,12 @@ class ClientOptions(Options):
     def limited(self) -> None:
         connection = self.connection
         connection.throttle.limited(connection)
+
+
+def is_renewing(connection: WebSocketConnection) -> bool:
+    """Whether a credential is for the one before, by a client none of whose credentials was refused: no guess."""
+    options = connection.options
+    return isinstance(options, ClientOptions) and options.identity is not None and not options.erred
 
 
 def identity_of(connection: WebSocketConnection) -> Identity | None:

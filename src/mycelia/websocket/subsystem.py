@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from mycelia.errors import ConfigError
 from mycelia.kernel.hook import Hook
 from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.websocket.application import AsgiApplication
 from mycelia.websocket.config import load_config
+from mycelia.websocket.endpoint import check_abilities
+from mycelia.websocket.engines.base import load_engine
 from mycelia.websocket.hook import use_websockets
 
 if TYPE_CHECKING:
@@ -32,9 +35,22 @@ class WebSocketSubsystem(BaseSubsystem):
         if name != "websocket":
             raise ConfigError("name", f"expected 'websocket', got {name!r}")
         options = given[0] if given and isinstance(given[0], Mapping) else {}
-        load_config(options.get("config", settings.get("config")))  # before it is enrolled anywhere
+        config = load_config(options.get("config", settings.get("config")))  # before it is enrolled anywhere
+        for server in config.websocket:
+            check_abilities(server, load_engine(server.type))
         super().__init__(name, *given, **settings)
         self.registrations: list[Callable[[WebSocketFacet], None]] = []
+        self._asgi: AsgiApplication | None = None
+
+    @property
+    def asgi(self) -> AsgiApplication:
+        """The subsystem as an ASGI application, always the same one; also before `build`.
+
+        Raises ConfigError when no endpoint is of a type that ASGI servers can serve.
+        """
+        if self._asgi is None:
+            self._asgi = AsgiApplication(self)
+        return self._asgi
 
     def register_message_handler(self, path: str, handler: Callable[..., Any], **settings: Any) -> None:
         """As `WebSocketFacet.register_message_handler`, at any time: before `build`, and for every later build."""

@@ -124,6 +124,22 @@ async def test_an_issuer_that_hangs_holds_nobody_up_while_the_old_keys_are_good(
         await found.close()
 
 
+async def test_a_key_that_old_keys_lack_may_be_a_new_one() -> None:
+    """Who has a token of it is told to come again: it is no bad login, and must not be counted as one."""
+    clock = Clock()
+    async with serve(Issuer(jwk("rsa", "one"))) as issuer:
+        found = keys(issuer, clock)
+        with pytest.raises(Unauthorized):
+            await found.find("two", "RS256")
+        issuer.raw = b"down"
+        clock.now += 300
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="may fit"):
+                await found.find("two", "RS256")
+        assert (await found.find("one", "RS256")).kid == "one"
+        await found.close()
+
+
 async def test_keys_that_are_too_old_are_waited_for_and_refuse_when_nothing_comes() -> None:
     clock = Clock()
     async with serve(Issuer(jwk("rsa", "one"))) as issuer:

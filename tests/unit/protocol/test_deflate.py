@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 import zlib
 from typing import Any
@@ -189,6 +190,18 @@ def test_a_bomb_never_takes_more_than_the_limit() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2 * LIMIT
+
+
+def test_a_message_that_cannot_be_compressed_is_not_copied_again_and_again() -> None:
+    made, noise = zlib.compressobj(0, zlib.DEFLATED, -15), random.Random(1).randbytes(8 * LIMIT)
+    packed = made.compress(noise) + made.flush(zlib.Z_SYNC_FLUSH)[:-4]
+    tracemalloc.start()
+    try:
+        assert Inflater(15, False).inflate(packed, len(noise)) == noise
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.1 * len(noise)
 
 
 @given(payload=st.binary(max_size=100), context=st.booleans())

@@ -18,6 +18,7 @@ from mycelia.websocket.config import load_config
 from mycelia.websocket.expiry import Expiry
 from mycelia.websocket.redaction import hide, secrets_of, traceback_without
 from mycelia.websocket.requirement import AuthenticationConfig
+from tests.support.names import shown
 
 TOKENS = TokenAuthenticator(lambda token: Identity(token))
 
@@ -186,7 +187,7 @@ def test_the_mode_follows_the_authenticator() -> None:
         ({"authenticator": TOKENS, "warning": "soon"}, "warning"),
         ({"authentikator": TOKENS}, "authentikator"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_configurations_that_are_refused(section: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -106,3 +106,21 @@ async def test_who_is_cancelled_does_not_stop_the_others() -> None:
     await asyncio.wait_for(third, 1)
     assert first.cancelled() and second.cancelled() and not len(batons)
     await asyncio.wait_for(batons.take(), 1)
+
+
+async def test_who_calls_back_takes_turns_with_the_others_and_may_think_better_of_it() -> None:
+    batons, held = Batons(), list[str]()
+
+    async def worker() -> None:
+        await batons.take()
+        held.append("worker")
+
+    batons.call(lambda: held.append("first"))
+    take_back = batons.call(lambda: held.append("second"))
+    task = asyncio.create_task(worker())
+    await asyncio.sleep(0)
+    batons.call(lambda: held.append("third"))
+    take_back()
+    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(batons.take(alone=True), 1)
+    assert held == ["first", "worker", "third"] and not len(batons)

@@ -25,6 +25,7 @@ def test_what_is_kept() -> None:
         "origin": "https://a",
         "headers": {"user-agent": "x/1"},
         "trace_id": None,
+        "secure": False,
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, fields, replace
 from typing import Any
@@ -16,11 +17,16 @@ def function(*given: Any) -> str:
     return "x"
 
 
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
 # Every key of every section in the seed's spelling, a value in its units, and that value in ours.
 KEYS: list[tuple[str, str, str, Any, Any]] = [
     ("websocket", "type", "type", "ws", "ws"),
     ("websocket", "host", "host", "::1", "::1"),
     ("websocket", "port", "port", 0, 0),
+    ("websocket", "unixSocket", "unix_socket", "/run/a.sock", "/run/a.sock"),
+    ("websocket", "socketMode", "socket_mode", "660", "660"),
+    ("websocket", "tls", "tls", TLS, TLS),
     ("websocket", "path", "path", "/live", "/live"),
     ("websocket", "maxPayload", "max_payload", 5, 5),
     ("websocket", "perMessageDeflate", "per_message_deflate", True, True),
@@ -95,8 +101,20 @@ WRONG: dict[str, list[Any]] = {
     "switch": [0, 1, "true", None],
     "list": ["text", 5, None, [1], [None], {"a": 1}],
     "function": ["text", 5, {}],
+    "hosts": ["", 1, None, b"x", [], [1], [""], {"a": 1}],
+    "path": ["", 1, b"x", ["x"], "a\0b"],
+    "tls": [5, "x", [], ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)],
 }
-SORTS: dict[str, str] = {"str": "text", "int": "whole", "float": "number", "bool": "switch", "tuple[str, ...]": "list"}
+SORTS: dict[str, str] = {
+    "str": "text",
+    "int": "whole",
+    "float": "number",
+    "bool": "switch",
+    "tuple[str, ...]": "list",
+    "str | tuple[str, ...]": "hosts",
+    "str | None": "path",
+    "TlsConfig | ssl.SSLContext | None": "tls",
+}
 
 
 def wrong_values(section: str, snake: str) -> list[Any]:
@@ -130,6 +148,12 @@ def test_a_wrong_value_names_its_key(section: str, camel: str, snake: str, their
         ({"websocket": {"options": 5}}, "websocket.options"),
         ({"websocket": {"Port": 1}}, "websocket.Port"),
         ({"websocket": {"port": 65536}}, "websocket.port"),
+        ({"websocket": {"unixSocket": "/run/a.sock", "host": "0.0.0.0"}}, "websocket.unixSocket"),
+        ({"websocket": {"unix_socket": "/run/a.sock", "port": 8080}}, "websocket.unix_socket"),
+        ({"websocket": {"socket_mode": "888"}}, "websocket.socket_mode"),
+        ({"websocket": {"socketMode": "1777"}}, "websocket.socket_mode"),
+        ({"websocket": {"tls": {}}}, "websocket.tls.certificate"),
+        ({"websocket": {"tls": {"certificates": "a.pem"}}}, "websocket.tls.certificates"),
         ({"websocket": {"path": "ws"}}, "websocket.path"),
         ({"websocket": {"path": "/ws?x"}}, "websocket.path"),
         ({"websocket": {"path": "/ws#x"}}, "websocket.path"),

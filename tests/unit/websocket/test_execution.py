@@ -15,7 +15,7 @@ from mycelia.kernel.router import Route
 from mycelia.websocket.execution import clear_cancellation, run
 from mycelia.websocket.inbound import ClientMessage
 from mycelia.websocket.refusals import Limit
-from tests.unit.websocket.support import Room, room, turns, until
+from tests.unit.websocket.support import Room, TimeLoop, in_fake_time, room, turns, until
 
 PLACE: ContextVar[str] = ContextVar("PLACE", default="nowhere")
 each_place = pytest.mark.parametrize("isolated", [False, True], ids=["here", "isolated"])
@@ -128,7 +128,7 @@ async def test_a_timeout_of_the_handlers_own_is_an_error_like_any_other(isolated
 
 
 @each_place
-async def test_what_a_handler_makes_of_its_deadline_is_its_answer(isolated: bool) -> None:
+def test_what_a_handler_makes_of_its_deadline_is_its_answer(isolated: bool) -> None:
     async def prepared(message: Any, params: Any, options: Any) -> str:
         try:
             await asyncio.Event().wait()
@@ -136,11 +136,14 @@ async def test_what_a_handler_makes_of_its_deadline_is_its_answer(isolated: bool
             return "as far as I came"
         return ""
 
-    async with room() as stage:
-        stand = Stand(stage, prepared, isolated=isolated)
-        assert await stand.run(0.01) == "as far as I came" and stand.timed_out == 0
-        task = asyncio.current_task()
-        assert task is not None and task.cancelling() == 0
+    async def scenario(loop: TimeLoop) -> None:  # in which no handler is too late to begin
+        async with room() as stage:
+            stand = Stand(stage, prepared, isolated=isolated)
+            assert await stand.run(1.0) == "as far as I came" and stand.timed_out == 0
+            task = asyncio.current_task()
+            assert task is not None and task.cancelling() == 0
+
+    in_fake_time(scenario)
 
 
 # -- in whose task -------------------------------------------------------------------------------------------

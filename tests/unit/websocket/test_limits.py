@@ -9,6 +9,7 @@ from mycelia.errors import ConfigError
 from mycelia.kernel.rate import Rate, RateLimiter
 from mycelia.websocket.config import load_config
 from mycelia.websocket.limits import LimitsConfig
+from tests.support.names import shown
 
 RATES = [each.name for each in fields(LimitsConfig) if "Rate" in str(each.type)]
 
@@ -22,7 +23,7 @@ RATES = [each.name for each in fields(LimitsConfig) if "Rate" in str(each.type)]
         {"maxMessages": 100, "windowMs": 60_000},
         {"maxMessages": 100, "window": 60.0},
     ],
-    ids=repr,
+    ids=shown,
 )
 @pytest.mark.parametrize("name", RATES)
 def test_a_rate_in_every_spelling(name: str, given: Any) -> None:

@@ -17,6 +17,7 @@ from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.faults import outcome_response
 from mycelia.websocket.responder import Responder
 from mycelia.websocket.worker import Raw
+from tests.support.names import shown
 from tests.unit.websocket.support import Room, room, until
 
 
@@ -54,7 +55,7 @@ async def test_what_a_handler_made_is_counted_when_it_is_packed() -> None:
         assert (route.handled, route.failed) == (1, 0), "what no handler made is nobody's"
 
 
-@pytest.mark.parametrize("data", [Unknown(), {"deep": [Unknown()]}, float("nan"), 2**70, "\ud800", {1: 2}], ids=ascii)
+@pytest.mark.parametrize("data", [Unknown(), {"deep": [Unknown()]}, float("nan"), 2**70, "\ud800", {1: 2}], ids=shown)
 async def test_what_cannot_be_encoded_is_an_apology_that_can(data: Any, caplog: pytest.LogCaptureFixture) -> None:
     async with room() as stage:
         route = stage.app.register_route("app://x", lambda: 1)
@@ -82,7 +83,7 @@ async def test_the_apology_answers_the_request_whatever_its_correlation_id(corre
         assert message["success"] is False and message["correlationId"] == correlation_id
 
 
-@pytest.mark.parametrize("correlation_id", [Unknown(), "\ud800", 2**70, float("nan")], ids=ascii)
+@pytest.mark.parametrize("correlation_id", [Unknown(), "\ud800", 2**70, float("nan")], ids=shown)
 async def test_a_correlation_id_that_cannot_be_encoded_is_left_out(correlation_id: Any) -> None:
     """A transform may have put anything there."""
     async with room() as stage:

@@ -11,6 +11,7 @@ from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response, R
 from mycelia.websocket.config import RoutingConfig
 from mycelia.websocket.transform import Transforms
 from mycelia.websocket.worker import Raw
+from tests.support.names import shown
 from tests.unit.websocket.support import room
 
 ANSWER = Response(True, {"a": 1}, 7, None, ResponseMetadata("t", 5))
@@ -101,7 +102,7 @@ async def test_an_outgoing_transform_that_fails_is_an_answer_with_the_same_corre
     assert told["error"]["details"]["errorId"] in caplog.text
 
 
-@pytest.mark.parametrize("correlation_id", [object(), "\ud800", float("nan")], ids=ascii)
+@pytest.mark.parametrize("correlation_id", [object(), "\ud800", float("nan")], ids=shown)
 async def test_a_correlation_id_of_the_applications_own_making_cannot_keep_the_answer_back(correlation_id: Any) -> None:
     async with room() as stand:
         connection, _ = stand.open_plain()

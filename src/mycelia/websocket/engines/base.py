@@ -11,6 +11,7 @@ named; the subsystem calls the `Transport` that the engine hands to `Peer.opened
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -167,11 +168,17 @@ class SilentLogger(logging.LoggerAdapter[logging.Logger]):
 class EngineOptions:
     """What `Engine.start` needs: where to listen, and the limits that a library must know to keep."""
 
-    host: str = "127.0.0.1"
+    host: str | tuple[str, ...] = "127.0.0.1"
     port: int = 0
+    unix_socket: str | None = None  # a path, instead of `host` and `port`
+    socket_mode: int = 0o600  # of the file at that path
+    tls: Callable[[], ssl.SSLContext] | None = None  # asked for each connection, so that certificates can be renewed
+    path: str = ""  # of the endpoint, for an engine that serves what is below it; empty for any
     max_message_bytes: int = 1024 * 1024
     handshake_timeout: float = 30.0
     close_timeout: float = 2.0
+    ping_interval: float = 25.0  # for an engine whose protocol has a heartbeat of its own; 0 for as it likes
+    ping_timeout: float = 20.0
     high_water_bytes: int = 64 * 1024
     backlog: int = 1024
     inbound_bytes: int = 64 * 1024 * 1024
@@ -203,8 +210,10 @@ _BUILT_IN: Mapping[str, str] = {
     "picows": "mycelia.websocket.engines.picows:PicowsEngine",
     "websockets": "mycelia.websocket.engines.websockets:WebsocketsEngine",
     "memory": "mycelia.websocket.engines.memory:MemoryEngine",
+    "asgi": "mycelia.websocket.engines.asgi:AsgiEngine",
+    "socketio": "mycelia.websocket.engines.socketio:SocketioEngine",
 }
-_ALIASES: Mapping[str, str] = {"uws": "picows", "ws": "websockets"}
+_ALIASES: Mapping[str, str] = {"uws": "picows", "ws": "websockets", "socket.io": "socketio"}
 
 
 def is_engine(name: str) -> bool:

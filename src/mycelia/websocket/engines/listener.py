@@ -1,9 +1,10 @@
-"""A listening TCP socket and its connections, whatever library reads their frames."""
+"""Listening sockets and their connections, whatever library reads their frames."""
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
 from mycelia.errors import EngineError, NotRunning
@@ -12,7 +13,9 @@ from mycelia.websocket.engines.base import Admit, EngineOptions
 from mycelia.websocket.engines.holdings import Holdings
 from mycelia.websocket.engines.reader import Reader, Sink
 from mycelia.websocket.engines.rests import Rests
+from mycelia.websocket.engines.sockets import SocketFile, bind_sockets
 from mycelia.websocket.engines.stream import StreamConnection
+from mycelia.websocket.engines.tls import TlsStream
 
 __all__ = ["StreamEngine"]
 
@@ -20,7 +23,7 @@ _SCRATCH_BYTES = 64 * 1024
 
 
 class StreamEngine(ABC):
-    """An engine over TCP; a subclass says how frames are read by lending readers.
+    """An engine over TCP or a socket in the file system, with or without TLS; a subclass lends the readers of frames.
 
     Half-open connections (accepted, handshake not finished) are kept in the order in which they came, so one
     timer serves the handshake deadline of all of them. Whether there is room for one the door says, at the accept.
@@ -28,8 +31,7 @@ class StreamEngine(ABC):
 
     name: ClassVar[str]
     connection_type: ClassVar[type[StreamConnection]] = StreamConnection
-    abilities: ClassVar[frozenset[str]] = frozenset({"deflate"})
-    secure = False
+    abilities: ClassVar[frozenset[str]] = frozenset({"addresses", "deflate", "tls", "unix_socket"})
     library_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
@@ -37,7 +39,9 @@ class StreamEngine(ABC):
         self.scratch = bytearray(_SCRATCH_BYTES)
         self.sink: Reader = Sink(self.scratch)
         self._admit: Admit | None = None
-        self._server: asyncio.Server | None = None
+        self._running = False
+        self._servers: list[asyncio.Server] = []
+        self._file: SocketFile | None = None
         self._open: set[StreamConnection] = set()
         self._half_open: dict[StreamConnection, str] = {}  # and the address it came from
         self.holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
@@ -54,7 +58,7 @@ class StreamEngine(ABC):
         self._admit = handler
 
     async def start(self, options: EngineOptions) -> None:
-        if self._server is not None:
+        if self._running:
             raise NotRunning(f"the {self.name} engine is already running; stop() it first")
         if self._admit is None:
             raise EngineError("expected on('admit', handler) before start()")
@@ -65,16 +69,23 @@ class StreamEngine(ABC):
         self.options = options
         self.holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
         self.configure(options.library)
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: self.connection_type(self), options.host, options.port, backlog=options.backlog
-        )
+        self._running = True  # a client may come before the last socket listens
+        try:
+            await self._listen(options)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
-        server, self._server = self._server, None
-        if server is None:
+        if not self._running:
             return
-        server.close()
+        self._running = False
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
@@ -83,13 +94,43 @@ class StreamEngine(ABC):
             connection.abort()
         if self._open or self._half_open:
             await self._empty.wait()
-        await server.wait_closed()
+        for server in servers:
+            await server.wait_closed()
 
     def address(self) -> tuple[str, int] | None:
-        if self._server is None or not self._server.sockets:
-            return None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
+        return next(iter(self.addresses()), None)
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Every TCP address that it listens on, in the order of the options."""
+        if self.options.unix_socket is not None:
+            return []
+        names = [sock.getsockname() for server in self._servers for sock in server.sockets]
+        return [(host, port) for host, port, *_ in names]
+
+    @property
+    def secure(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.options.tls is not None
+
+    async def _listen(self, options: EngineOptions) -> None:
+        loop = asyncio.get_running_loop()
+        listen: Callable[..., Awaitable[asyncio.Server]]
+        if options.unix_socket is not None:
+            self._file = SocketFile(options.unix_socket, options.socket_mode)
+            bound, listen = [self._file.sock], loop.create_unix_server
+        else:
+            bound, listen = await bind_sockets(options), loop.create_server
+        try:
+            for sock in bound:
+                self._servers.append(await listen(self._protocol, sock=sock, backlog=options.backlog))
+        finally:
+            for sock in bound[len(self._servers) :]:
+                sock.close()
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        connection = self.connection_type(self)
+        tls = self.options.tls
+        return connection if tls is None else TlsStream(self, connection, tls())
 
     # -- what a library brings -----------------------------------------------------------------------
 
@@ -124,7 +165,7 @@ class StreamEngine(ABC):
         loop = asyncio.get_running_loop()
         connection.deadline = loop.time() + self.options.handshake_timeout
         address = connection.address
-        if self._server is None or self._starving(connection) or not self.options.door.enter(address):
+        if not self._running or self._starving(connection) or not self.options.door.enter(address):
             self._open.add(connection)  # until it is gone
             connection.abort()
             return

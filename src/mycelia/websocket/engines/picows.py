@@ -184,6 +184,8 @@ class _Connection(StreamConnection):
             data, self._head = self._head + data, b""
             count = len(data)
         at, longest = 0, self._engine.options.max_message_bytes
+        if self._waiting is not None:
+            longest = -1  # what came before waits for its turn
         try:
             while at + 6 <= count and self.assembler is None and self.state is _OPEN:
                 first, size, begin = data[at], data[at + 1] - 128, at + 6
@@ -215,7 +217,7 @@ class _Connection(StreamConnection):
 
     def _unread(self, rest: bytes) -> None:
         """Keeps the beginning of a short message; gives anything else to a parser."""
-        if self.state is _OPEN and self.assembler is None and self._begins_short(rest):
+        if self.state is _OPEN and self.assembler is None and self._waiting is None and self._begins_short(rest):
             self._head = rest
             self._account(len(rest))
             return

@@ -34,8 +34,10 @@ class Rests:
             asyncio.get_running_loop().call_soon(self._pass_on)
 
     def _pass_on(self) -> None:
-        for _ in range(min(_SHARE, len(self._waiting))):
-            self._waiting.popleft()()
-        self._moving = bool(self._waiting)
-        if self._moving:
-            asyncio.get_running_loop().call_soon(self._pass_on)
+        try:
+            for _ in range(min(_SHARE, len(self._waiting))):
+                self._waiting.popleft()()
+        finally:  # one that fails does not keep the others waiting for ever
+            self._moving = bool(self._waiting)
+            if self._moving:
+                asyncio.get_running_loop().call_soon(self._pass_on)

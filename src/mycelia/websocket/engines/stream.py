@@ -21,6 +21,7 @@ from mycelia.protocol.deflate import Compression
 from mycelia.protocol.frames import close_frame, frame, ping_frame, pong_frame
 from mycelia.protocol.handshake import Accept, HttpReply
 from mycelia.websocket.engines.base import Control, Peer
+from mycelia.websocket.engines.pacing import PacedProtocol
 from mycelia.websocket.engines.reader import READ_BYTES, Reader, State
 from mycelia.websocket.engines.verdict import Refused, judge
 
@@ -36,25 +37,24 @@ _HANDSHAKE, _OPEN = State.HANDSHAKE, State.OPEN  # reading a member of an Enum c
 _EMPTY_CLOSE = b"\x88\x00"
 
 
-class StreamConnection(asyncio.BufferedProtocol):
+class StreamConnection(PacedProtocol):
     """The transport of one peer, and the asyncio protocol beneath it: one object, since there are many."""
 
     __slots__ = (
-        "_close_code", "_close_reason", "_deadline", "_engine", "_full", "_head", "_paused", "_pong", "_reader",
-        "_resting", "_stream", "assembler", "compression", "deadline", "held_bytes", "peer", "state",
+        "_close_code", "_close_reason", "_deadline", "_full", "_head", "_pong", "_reader", "assembler", "compression",
+        "deadline", "held_bytes", "peer",
     )  # fmt: skip
 
     def __init__(self, engine: StreamEngine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self.held_bytes = 0  # of messages that are not complete
         self.deadline = 0.0  # of the handshake, in the loop's time; the engine sets it
-        self.state = State.HANDSHAKE
         self._head: bytes = b""
         self._reader: Reader | None = None
         self.assembler: Assembler | None = None
         self.compression: Compression | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._full = self._paused = self._resting = False
+        self._full = False
         self._pong: bytes | None = None
         self._close_code, self._close_reason = int(Close.ABNORMAL), ""
 
@@ -88,18 +88,9 @@ class StreamConnection(asyncio.BufferedProtocol):
         if count >= READ_BYTES:
             self.rest()
 
-    def rest(self) -> None:
-        """Reads no more in this turn of the loop: libuv would read up to 32 times before others get theirs."""
-        parsing = self.state is _OPEN or (self.state is State.CLOSING and self._reader is not self._engine.sink)
-        if parsing and not self._resting and self._stream.is_reading():
-            self._resting = True
-            self._stream.pause_reading()
-            self._engine.rests.put(self._go_on)
-
-    def _go_on(self) -> None:
-        self._resting = False
-        if not self._paused and self.state is not State.CLOSED and not self._stream.is_closing():
-            self._stream.resume_reading()
+    @property
+    def parsing(self) -> bool:
+        return self.state is _OPEN or (self.state is State.CLOSING and self._reader is not self._engine.sink)
 
     def _account(self, unfinished: int) -> None:
         """Tells the engine how much of unfinished messages this connection holds."""
@@ -123,6 +114,7 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.assembler = None
+        self.forget()
         self._account(0)
         opened, self.state = self.state is not State.HANDSHAKE, State.CLOSED
         if self._deadline is not None:
@@ -163,6 +155,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self.state = State.OPEN
         self._stream.write(response)
         self.peer, self.compression = cast(Peer, answer.peer), answer.compression
+        self._turns = None if answer.compression is None else answer.compression.turns
         self.peer.opened(self)
         self.feed(rest)
 
@@ -192,10 +185,13 @@ class StreamConnection(asyncio.BufferedProtocol):
         """
         if self.state is State.CLOSED or self._reader is self._engine.sink:
             return
+        compression = self.compression
+        if compression is not None and opcode < _CLOSE and self.waits(opcode, fin, rsv, payload):
+            return
         try:
             assembler = self.assembler
             if assembler is None:
-                inflate = None if self.compression is None else self.compression.inflate
+                inflate = None if compression is None else compression.inflate
                 assembler = self.assembler = Assembler(self._engine.options.max_message_bytes, inflate)
             message = assembler.feed(opcode, fin, rsv, payload)
             if opcode == _CLOSE:
@@ -205,6 +201,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             return
         if not assembler.open:
             self.assembler = None
+        if compression is not None and message is not None:
+            self.inflated(len(message[0]))
         if self.state is not State.OPEN:
             return
         try:
@@ -249,6 +247,7 @@ class StreamConnection(asyncio.BufferedProtocol):
     def _reader_to_sink(self) -> None:
         reader, self._reader = self._reader, self._engine.sink
         self.assembler = None
+        self.forget()
         self._account(0)
         if reader is not None:
             self._engine.discard(reader)
@@ -271,17 +270,6 @@ class StreamConnection(asyncio.BufferedProtocol):
     def ping(self, payload: bytes) -> None:
         if self.state is State.OPEN:
             self._stream.write(ping_frame(payload))
-
-    def pause(self) -> None:
-        if self.state in (State.OPEN, State.CLOSING) and not self._paused:
-            self._paused = True
-            if self._stream.is_reading():
-                self._stream.pause_reading()
-
-    def resume(self) -> None:
-        self._paused = False
-        if self.state is not State.CLOSED and not self._resting and not self._stream.is_reading():
-            self._stream.resume_reading()
 
     def close(self, code: int, reason: str) -> None:
         if self.state is not State.OPEN:

@@ -47,8 +47,13 @@ class Refused(NamedTuple):
     head_only: bool
 
 
-def judge(head: bytes, remote: tuple[str, int] | None, engine: Judge) -> Admitted | Refused | None:
-    """The verdict on what has come of a request so far; None when more is needed. Never raises."""
+def judge(head: bytes, peername: object, engine: Judge) -> Admitted | Refused | None:
+    """The verdict on what has come of a request so far; None when more is needed. Never raises.
+
+    `peername` is what the event loop calls the peer: host, port and more for IPv6, no tuple for a socket in the file
+    system, whose peers have no address.
+    """
+    remote = (str(peername[0]), int(peername[1])) if isinstance(peername, tuple) else None
     read: tuple[Handshake, int] | None = None
     try:
         read = read_request(head, remote, engine.secure)

@@ -1,0 +1,260 @@
+"""What one Socket.IO client is connected to, on the server's side: namespaces, acks, and packets in pieces.
+
+One Engine.IO session carries all namespaces of a client. Each of its messages is fed to `receive`, which says what it
+means; what the server does returns the messages to send. What is no packet, or comes where it may not, is a PacketFault
+after which the session is over. Nothing here waits or reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import Any, NamedTuple
+
+from mycelia.errors import Overloaded
+from mycelia.protocol.engineio import PacketFault
+from mycelia.protocol.envelope import ProtocolFault
+from mycelia.protocol.socketio import (
+    Message,
+    SocketKind,
+    SocketPacket,
+    connect_error,
+    connected,
+    disconnect,
+    read_packet,
+    write_packet,
+)
+
+__all__ = ["Acked", "Bounds", "Called", "Happening", "Joining", "Left", "Namespaces"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one client may have; the time in seconds."""
+
+    packet_bytes: int = 1_000_000  # of a packet with all its attachments
+    attachments: int = 64
+    namespaces: int = 16
+    namespace_length: int = 128
+    pending_acks: int = 256  # of one namespace; 0 where somebody else knows which are awaited
+    connect_timeout: float = 45.0  # without any namespace
+
+
+class Joining(NamedTuple):
+    """The client asks for a namespace; answer with `accept` or `refuse`. `auth` is what it brought along."""
+
+    namespace: str
+    auth: dict[str, Any]
+
+
+class Left(NamedTuple):
+    """The client has left a namespace; these acks will not come."""
+
+    namespace: str
+    unanswered: tuple[int, ...]
+
+
+class Called(NamedTuple):
+    """An event of the client's; where the packet has an id, `answer` is expected."""
+
+    packet: SocketPacket
+
+
+class Acked(NamedTuple):
+    """The client's answer to an event that asked for one."""
+
+    packet: SocketPacket
+
+
+Happening = Joining | Left | Called | Acked
+
+
+class _Phase(Enum):
+    PENDING = "asked for"
+    JOINED = "connected"
+    LEFT = "left by the server, which the client may not know yet"
+
+
+class _Place:
+    """What is known of one namespace."""
+
+    __slots__ = ("asked", "last_id", "phase")
+
+    def __init__(self) -> None:
+        self.phase = _Phase.PENDING
+        self.asked: set[int] = set()
+        self.last_id = -1
+
+
+class Namespaces:
+    """The namespaces of one client. After a PacketFault it must not be used again."""
+
+    __slots__ = ("_awaiting", "_bounds", "_pieces", "_places", "due", "held_bytes", "stray")
+
+    def __init__(self, bounds: Bounds, now: float) -> None:
+        self._bounds = bounds
+        self._places: dict[str, _Place] = {}
+        self._awaiting: SocketPacket | None = None
+        self._pieces: list[bytes] = []
+        self.held_bytes = 0  # of a packet whose attachments have not all come
+        self.stray = 0  # packets for a namespace that the server had left, and acks that nobody waits for
+        self.due = now + bounds.connect_timeout  # when `check` is wanted next
+
+    # -- what the client sends -----------------------------------------------------------------------
+
+    def receive(self, payload: bytes, binary: bool, now: float) -> Happening | None:
+        """What a message means; None for a part of a packet, and for what comes too late. Raises PacketFault."""
+        size = len(payload) + self.held_bytes
+        if size > self._bounds.packet_bytes:
+            raise PacketFault(f"expected a packet of at most {self._bounds.packet_bytes} bytes, got {size}", 1009)
+        if binary:
+            return self._attach(payload)
+        if self._awaiting is not None:
+            raise PacketFault(f"expected {self._awaiting.awaited - len(self._pieces)} more attachments, got a text")
+        packet = read_packet(payload, self._bounds.attachments)
+        match packet.kind:
+            case SocketKind.CONNECT:
+                return self._join(packet)
+            case SocketKind.DISCONNECT:
+                return self._leave(packet, now)
+            case SocketKind.CONNECT_ERROR:
+                raise PacketFault("expected no CONNECT_ERROR from a client")
+        self._place(packet)
+        if packet.awaited:
+            self._awaiting, self.held_bytes = packet, size
+            return None
+        return self._whole(packet)
+
+    def _attach(self, payload: bytes) -> Happening | None:
+        packet = self._awaiting
+        if packet is None:
+            raise PacketFault("expected a text, got an attachment of no packet")
+        self._pieces.append(payload)
+        self.held_bytes += len(payload)
+        if len(self._pieces) < packet.awaited:
+            return None
+        packet = packet._replace(awaited=0, attachments=tuple(self._pieces))
+        self._awaiting, self._pieces, self.held_bytes = None, [], 0
+        return self._whole(packet)
+
+    def _whole(self, packet: SocketPacket) -> Called | Acked | None:
+        place = self._places.get(packet.namespace)
+        if place is None or place.phase is not _Phase.JOINED:
+            self.stray += 1
+            return None
+        if packet.kind is SocketKind.EVENT:
+            return Called(packet)
+        if self._bounds.pending_acks and packet.id not in place.asked:
+            self.stray += 1
+            return None
+        place.asked.discard(packet.id)
+        return Acked(packet)
+
+    def _place(self, packet: SocketPacket) -> _Place:
+        place = self._places.get(packet.namespace)
+        if place is None or place.phase is _Phase.PENDING:
+            raise PacketFault(f"expected CONNECT and its answer before {packet.kind.name}")
+        return place
+
+    def _join(self, packet: SocketPacket) -> Joining:
+        name = packet.namespace
+        place = self._places.get(name)
+        if place is not None and place.phase is not _Phase.LEFT:
+            raise PacketFault("expected one CONNECT to a namespace, got another")
+        if len(name) > self._bounds.namespace_length:
+            raise PacketFault(f"expected a namespace of at most {self._bounds.namespace_length} characters", 1009)
+        if place is None and len(self._places) >= self._bounds.namespaces:
+            raise PacketFault(f"expected at most {self._bounds.namespaces} namespaces", 1008)
+        try:
+            auth = packet.value() or {}
+        except ProtocolFault as fault:
+            raise PacketFault(f"CONNECT: {fault.message}") from None
+        self._places[name] = _Place()
+        self.due = inf
+        return Joining(name, auth)
+
+    def _leave(self, packet: SocketPacket, now: float) -> Left | None:
+        """Also before its CONNECT is answered: then `accept` finds nobody."""
+        place = self._places.get(packet.namespace)
+        if place is None:
+            raise PacketFault("expected CONNECT before DISCONNECT")
+        self._forget(packet.namespace, now)
+        return None if place.phase is _Phase.LEFT else Left(packet.namespace, tuple(sorted(place.asked)))
+
+    def check(self, now: float) -> None:
+        """Raises PacketFault when the client has been without a namespace for too long."""
+        if now >= self.due:
+            raise PacketFault(f"expected CONNECT within {self._bounds.connect_timeout:g} s", 1008)
+
+    # -- what the server sends -----------------------------------------------------------------------
+
+    def joined(self, namespace: str) -> bool:
+        """Whether the client is connected to it; only then anything can be sent there."""
+        place = self._places.get(namespace)
+        return place is not None and place.phase is _Phase.JOINED
+
+    def accept(self, namespace: str, sid: str) -> tuple[Message, ...]:
+        """Grants a CONNECT; nothing is sent when the client no longer waits for it."""
+        place = self._places.get(namespace)
+        if place is None or place.phase is not _Phase.PENDING:
+            return ()
+        place.phase = _Phase.JOINED
+        return (connected(namespace, sid),)
+
+    def refuse(self, namespace: str, now: float, message: str, data: object = None) -> tuple[Message, ...]:
+        """Answers a CONNECT with CONNECT_ERROR; the client may ask again."""
+        place = self._places.get(namespace)
+        if place is None or place.phase is not _Phase.PENDING:
+            return ()
+        self._forget(namespace, now)
+        return (connect_error(namespace, message, data),)
+
+    def leave(self, namespace: str, now: float) -> tuple[Message, ...]:
+        """Ends the client's connection to a namespace; what it has sent meanwhile is dropped and counted."""
+        place = self._places.get(namespace)
+        if place is None or place.phase is not _Phase.JOINED:
+            return ()
+        self._places[namespace] = left = _Place()
+        left.phase = _Phase.LEFT
+        self._rest(now)
+        return (disconnect(namespace),)
+
+    def emit(self, namespace: str, values: Sequence[Any]) -> tuple[Message, ...]:
+        """An event, its name first; nothing when the client is not there. Raises InvalidMessage."""
+        return write_packet(SocketKind.EVENT, namespace, None, values) if self.joined(namespace) else ()
+
+    def ask(self, namespace: str, values: Sequence[Any]) -> tuple[int, tuple[Message, ...]]:
+        """An event that wants an ack, and its id. Raises Overloaded, InvalidMessage, and KeyError: not there."""
+        place = self._places.get(namespace)
+        if place is None or place.phase is not _Phase.JOINED:
+            raise KeyError(namespace)
+        if len(place.asked) >= self._bounds.pending_acks > 0:
+            raise Overloaded("acks that one client owes", self._bounds.pending_acks)
+        id_ = place.last_id + 1
+        messages = write_packet(SocketKind.EVENT, namespace, id_, values)
+        place.last_id = id_
+        place.asked.add(id_)
+        return id_, messages
+
+    def forget(self, namespace: str, id_: int) -> None:
+        """Nobody waits for this ack any more; one that comes yet is a stray."""
+        place = self._places.get(namespace)
+        if place is not None:
+            place.asked.discard(id_)
+
+    def answer(self, namespace: str, id_: int, values: Sequence[Any]) -> tuple[Message, ...]:
+        """The ack of a client's event; nothing when the client is not there. Raises InvalidMessage."""
+        return write_packet(SocketKind.ACK, namespace, id_, values) if self.joined(namespace) else ()
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _forget(self, namespace: str, now: float) -> None:
+        del self._places[namespace]
+        self._rest(now)
+
+    def _rest(self, now: float) -> None:
+        """Without a namespace a client has only so much time."""
+        if all(place.phase is _Phase.LEFT for place in self._places.values()):
+            self.due = now + self._bounds.connect_timeout

@@ -1,0 +1,103 @@
+"""The servers that the official tests of Engine.IO and Socket.IO expect, as ASGI applications.
+
+There is no kernel above them: what those tests find here is of the protocols.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from secrets import token_urlsafe
+from typing import Any
+
+from mycelia.errors import EngineError
+from mycelia.protocol.engineio import PacketFault, Terms
+from mycelia.protocol.engineio_output import Ended
+from mycelia.protocol.namespaces import Bounds, Called, Joining, Namespaces
+from mycelia.websocket.engines.base import EngineOptions
+from mycelia.websocket.engines.engineio import Station
+from mycelia.websocket.engines.engineio_line import Line, Rider
+
+__all__ = ["PROTOCOLS", "EngineioEcho", "SocketioEcho", "protocol_app", "serve_protocol"]
+
+PROTOCOLS = ("engineio", "socketio")
+_TERMS = Terms(ping_interval=0.3, ping_timeout=0.2, max_payload_bytes=1_000_000)
+_NAMESPACES = ("/", "/custom")
+
+
+class EngineioEcho:
+    """Sends every message back."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        self._line.send([(payload, binary)])
+
+    def beat(self) -> None: ...
+
+    def congested(self, full: bool) -> None: ...
+
+    def ended(self, end: Ended) -> None: ...
+
+
+class SocketioEcho:
+    """Emits `auth` on connect, answers `message` with `message-back` and `message-with-ack` with an ack."""
+
+    def __init__(self, line: Line) -> None:
+        self._line, self._loop = line, asyncio.get_running_loop()
+        self._namespaces = Namespaces(Bounds(), self._loop.time())
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        try:
+            happening = self._namespaces.receive(payload, binary, self._loop.time())
+        except PacketFault as fault:
+            self._line.close(fault.close_code, fault.reason)
+            return
+        match happening:
+            case Joining(namespace, auth) if namespace in _NAMESPACES:
+                self._line.send(self._namespaces.accept(namespace, token_urlsafe(15)))
+                self._line.send(self._namespaces.emit(namespace, ["auth", auth]))
+            case Joining(namespace):
+                self._line.send(self._namespaces.refuse(namespace, self._loop.time(), "Invalid namespace"))
+            case Called(packet):
+                name, *values = packet.value()
+                if name == "message":
+                    self._line.send(self._namespaces.emit(packet.namespace, ["message-back", *values]))
+                elif name == "message-with-ack" and packet.id is not None:
+                    self._line.send(self._namespaces.answer(packet.namespace, packet.id, values))
+
+    def beat(self) -> None: ...
+
+    def congested(self, full: bool) -> None: ...
+
+    def ended(self, end: Ended) -> None: ...
+
+
+def protocol_app(name: str) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """The application for the tests of `engineio` (any path) or `socketio`."""
+    riders: dict[str, Callable[[Line], Rider]] = {"engineio": EngineioEcho, "socketio": SocketioEcho}
+    station = Station(EngineOptions(max_message_bytes=_TERMS.max_payload_bytes), _TERMS, riders[name])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            station.close()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await station.serve(scope, receive, send)
+
+    return app
+
+
+async def serve_protocol(name: str, port: int) -> None:
+    """Serves the application for these tests until SIGINT or SIGTERM. Raises EngineError without uvicorn."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise EngineError("this needs an ASGI server: pip install uvicorn") from None
+    config = uvicorn.Config(
+        protocol_app(name), host="127.0.0.1", port=port, log_level="warning", ws="websockets-sansio"
+    )
+    await uvicorn.Server(config).serve()

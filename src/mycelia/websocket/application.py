@@ -1,0 +1,131 @@
+"""`subsystem.asgi`: the subsystem as an ASGI 3 application, to be mounted in another one or to be the whole of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mycelia.errors import BuildError, ConfigError
+from mycelia.protocol.handshake import HttpReply
+from mycelia.websocket.config import ServerConfig, load_config
+from mycelia.websocket.engines.asgi_scope import CanServe, Receive, Scope, Send, answer, path_of, refuse
+from mycelia.websocket.engines.base import load_engine
+
+if TYPE_CHECKING:
+    from mycelia.websocket.subsystem import WebSocketSubsystem
+
+__all__ = ["Application", "AsgiApplication"]
+
+logger = logging.getLogger("mycelia.websocket")
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""Any ASGI 3 application."""
+
+_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
+
+
+class AsgiApplication:
+    """Gives each request to the endpoint whose path it has, below whatever it is mounted at.
+
+    At the root of a server it enters the message system at `lifespan.startup` and leaves it at `lifespan.shutdown`.
+    Mounted in an application that owns the lifespan it gets none; that one says `async with system` in its own. Until
+    the subsystem is started everybody gets 503.
+    """
+
+    def __init__(self, subsystem: WebSocketSubsystem) -> None:
+        """Raises ConfigError when no endpoint is of a type that ASGI servers can serve."""
+        config = load_config(subsystem.config)
+        self._subsystem = subsystem
+        self._served = [_Endpoint.of(at, each) for at, each in enumerate(config.websocket) if _can_serve(each)]
+        if not self._served:
+            types = ", ".join(each.type for each in config.websocket)
+            problem = f"expected an endpoint of type 'asgi' for an ASGI server to serve, got {types}"
+            raise ConfigError("websocket.type", problem)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._live(receive, send)
+        elif kind in ("websocket", "http"):
+            await self._serve(scope, receive, send)
+        else:
+            raise ValueError(f"expected a scope of type lifespan, websocket or http, got {kind!r}")
+
+    def takes(self, scope: Scope) -> bool:
+        """Whether a request is for one of the endpoints, by its path."""
+        return scope["type"] in ("websocket", "http") and self._find(scope) is not None
+
+    def beside(self, other: Application) -> Application:
+        """An application in which this one has its endpoints and the lifespan, and `other` everything else.
+
+        For hosts that cannot mount and know no lifespan, as Django.
+        """
+
+        async def both(scope: Scope, receive: Receive, send: Send) -> None:
+            mine = scope["type"] == "lifespan" or self.takes(scope)
+            await (self if mine else other)(scope, receive, send)
+
+        return both
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        facet = self._subsystem.find("websocket")
+        at, path = self._find(scope) or (self._served[0].at, path_of(scope))  # that one says what it has to say
+        engine = None if facet is None else facet.engines[at]
+        if isinstance(engine, CanServe):
+            await engine.serve(scope, receive, send, path)
+            return
+        with suppress(OSError):  # it left without its answer
+            await (answer if scope["type"] == "http" else refuse)(scope, send, _NOT_SERVING)
+
+    def _find(self, scope: Scope) -> tuple[int, str] | None:
+        """The endpoint for a request, by its place in the configuration, and the path that it is to see."""
+        path, root = path_of(scope), str(scope.get("root_path") or "").rstrip("/")
+        for each in self._served:
+            if path.rstrip("/") == each.own and not each.below:  # Litestar adds a slash
+                return each.at, each.path
+            if path == each.path or (each.below and path.startswith(f"{each.own}/")):
+                return each.at, path
+            if each.own and root.endswith(each.own) and (each.below or path == "/"):  # it is mounted at its own path
+                return each.at, f"{each.own}{path}" if each.below else each.path
+        return None
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Runs the message system for as long as the server runs (ASGI lifespan)."""
+        await receive()
+        started = False
+        try:
+            system = self._subsystem.ms
+            if system is None:
+                raise BuildError(self._subsystem.name, "expected ms=MessageSystem(…): the system is what is started")
+            async with system:
+                await send({"type": "lifespan.startup.complete"})
+                started = True
+                await receive()
+        except Exception as error:
+            what = "shutdown" if started else "startup"
+            logger.exception("lifespan %s failed", what)
+            await send({"type": f"lifespan.{what}.failed", "message": f"{type(error).__name__}: {error}"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Endpoint(NamedTuple):
+    """An endpoint that ASGI servers can serve."""
+
+    at: int  # its place in the configuration
+    path: str
+    own: str  # the same without a slash at its end
+    below: bool  # whether it has everything below its path too
+
+    @classmethod
+    def of(cls, at: int, server: ServerConfig) -> _Endpoint:
+        below = bool(getattr(load_engine(server.type), "prefix", False))
+        return cls(at, server.path, server.path.rstrip("/"), below)
+
+
+def _can_serve(server: ServerConfig) -> bool:
+    return hasattr(load_engine(server.type), "serve")

@@ -1,0 +1,160 @@
+"""The engine under any ASGI server: uvicorn, granian, hypercorn (`type: "asgi"`).
+
+It listens nowhere. A server, or the application that the subsystem is mounted in, calls `serve` for each request; the
+accept, the bytes and the pings are the server's. What a handshake may is decided by our gate as everywhere, and the
+answer to it goes out before anything that may take time, so authentication and `connect` find a pending connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any, ClassVar, Literal, cast
+
+from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.handshake import Accept, BadHandshake, HttpReply
+from mycelia.websocket.engines.asgi_scope import Event, Receive, Scope, Send, answer, read_scope, refuse
+from mycelia.websocket.engines.asgi_transport import AsgiTransport
+from mycelia.websocket.engines.base import Admit, EngineOptions, Peer
+
+__all__ = ["AsgiEngine"]
+
+logger = logging.getLogger("mycelia.websocket.engine")
+
+_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
+_NO_ROOM = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
+
+
+class AsgiEngine:
+    """`type: "asgi"`. It has no library options, and no address: host and port are the server's."""
+
+    name: str = "asgi"
+    framed: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self) -> None:
+        self.options = EngineOptions()
+        self._admit: Admit | None = None
+        self._running = False
+        self._transports: set[AsgiTransport] = set()
+        self._empty = asyncio.Event()
+
+    # -- the adapter's public face -------------------------------------------------------------------
+
+    def on(self, event: Literal["admit"], handler: Admit) -> None:
+        if event != "admit":
+            raise EngineError(f"expected the event 'admit', got {event!r}")
+        self._admit = handler
+
+    async def start(self, options: EngineOptions) -> None:
+        if self._running:
+            raise NotRunning("the asgi engine is already running; stop() it first")
+        if self._admit is None:
+            raise EngineError("expected on('admit', handler) before start()")
+        if options.library:
+            raise EngineError(f"unknown option {min(options.library)!r} for the asgi engine; known: none")
+        self.options = options
+        self._running = True
+
+    async def stop(self) -> None:
+        """Refuses newcomers and ends every connection; the server may still be writing when it returns."""
+        if not self._running:
+            return
+        self._running = False
+        self._empty.clear()
+        for transport in list(self._transports):
+            transport.abort()
+        if self._transports:
+            await self._empty.wait()
+
+    def address(self) -> tuple[str, int] | None:
+        return None
+
+    # -- what an ASGI application calls --------------------------------------------------------------
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, path: str | None = None) -> None:
+        """Serves one `websocket` or `http` scope to its end; `path` stands for that of the scope."""
+        if scope["type"] == "http":
+            with suppress(OSError):  # it left without its answer
+                await answer(scope, send, self._page(scope, path))
+            return
+        if (await receive())["type"] != "websocket.connect":
+            return
+        transport = await self._shake_hands(scope, receive, send, path)
+        if transport is not None:
+            await transport.run()
+
+    async def _shake_hands(self, scope: Scope, receive: Receive, send: Send, path: str | None) -> AsgiTransport | None:
+        door, client = self.options.door, scope.get("client")
+        host = str(client[0]) if client else ""
+        if not self._running or not door.enter(host):
+            await _refuse(scope, send, _NO_ROOM if self._running else _NOT_SERVING)
+            return None
+        try:
+            verdict = self._judge(scope, path)
+            if isinstance(verdict, HttpReply):
+                await _refuse(scope, send, verdict)
+                return None
+            transport = AsgiTransport(self.options, scope, receive, send)
+            transport.when_lost = lambda: self._lost(transport)
+            self._transports.add(transport)
+            await self._accept(transport, send, verdict)
+            return transport
+        finally:
+            door.leave(host)
+
+    async def _accept(self, transport: AsgiTransport, send: Send, verdict: Accept) -> None:
+        """Answers the handshake. The gate has let somebody in, who must be told of the end even if nobody is there."""
+        peer = cast(Peer, verdict.peer)
+        try:
+            async with asyncio.timeout_at(transport.deadline):
+                await send(_acceptance(verdict))
+        except Exception:
+            logger.debug("a handshake could not be answered", exc_info=True)
+            transport.abort()
+        except asyncio.CancelledError:
+            transport.abort()
+            transport.open(peer)
+            transport.lose()
+            raise
+        transport.open(peer)
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _judge(self, scope: Scope, path: str | None) -> Accept | HttpReply:
+        """The gate's answer; 503 when there is no gate. Never raises."""
+        try:
+            request = read_scope(scope, path)
+        except BadHandshake as bad:
+            self.options.door.misread(bad.reply.status)
+            return bad.reply
+        try:
+            return HttpReply(503, b"not serving\n") if self._admit is None else self._admit(request)
+        except BadHandshake as bad:
+            return bad.reply
+        except Exception:
+            logger.exception("a handshake could not be decided")
+            return HttpReply(500, b"internal error\n")
+
+    def _page(self, scope: Scope, path: str | None) -> HttpReply:
+        """The answer to a plain request: a page of the application's, or why there is none."""
+        verdict = self._judge(scope, path) if self._running else _NOT_SERVING
+        assert isinstance(verdict, HttpReply), "a plain request is no handshake"
+        return verdict
+
+    def _lost(self, transport: AsgiTransport) -> None:
+        self._transports.discard(transport)
+        if not self._transports:
+            self._empty.set()
+
+
+async def _refuse(scope: Scope, send: Send, reply: HttpReply) -> None:
+    with suppress(OSError):  # it left without its answer
+        await refuse(scope, send, reply)
+
+
+def _acceptance(verdict: Accept) -> Event:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in verdict.headers]
+    event: dict[str, Any] = {"type": "websocket.accept", "subprotocol": verdict.subprotocol, "headers": headers}
+    return event

@@ -1,0 +1,212 @@
+"""One Engine.IO session with what carries it: the requests that wait, its WebSocket, and its timer.
+
+What the session answers is decided in `protocol.engineio_session`; a line does it. Whoever uses the session is its
+rider: it is told of messages, of congestion, and of the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mycelia.protocol.codes import Close, may_send
+from mycelia.protocol.engineio_output import Beat, Ended, Hang, Output, Received, Reply, Write
+from mycelia.protocol.engineio_session import Session
+from mycelia.protocol.handshake import Handshake
+from mycelia.websocket.engines.asgi_transport import AsgiTransport
+from mycelia.websocket.engines.base import Control, Transport
+
+if TYPE_CHECKING:
+    from mycelia.websocket.engines.engineio import Station
+
+__all__ = ["Line", "Rider", "Socket"]
+
+
+class Rider(Protocol):
+    """Who uses a session. Calls are plain, quick, and never raise."""
+
+    def received(self, payload: bytes, binary: bool) -> None: ...
+
+    def beat(self) -> None:
+        """A sign of life has come that is no message."""
+
+    def congested(self, full: bool) -> None: ...
+
+    def ended(self, end: Ended) -> None:
+        """The last call, made exactly once."""
+
+
+class Line:
+    """One session with what carries it."""
+
+    def __init__(self, station: Station, sid: str, request: Handshake) -> None:
+        self._station, self._loop = station, asyncio.get_running_loop()
+        self.request = request
+        self.session = Session(sid, station.terms, self._loop.time())
+        self.deadline = self._loop.time() + station.options.handshake_timeout
+        self.rider: Rider = station.board(self)
+        self._timer: asyncio.TimerHandle | None = None
+        self._socket: Socket | None = None
+        self._held: list[Received] = []  # came while reading was paused
+        self._resumed: asyncio.Event | None = None
+        self._full = self._flushing = False
+
+    # -- what its rider calls ------------------------------------------------------------------------
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for a GET, or for the server to take them."""
+        socket = self._socket.transport if self._socket is not None else None
+        return self.session.buffered + (0 if socket is None else socket.buffered)
+
+    def send(self, messages: Iterable[tuple[bytes, bool]]) -> None:
+        """Sends messages; what is sent in one turn of the loop shares a response."""
+        for payload, binary in messages:
+            self.do(self.session.send(payload, binary, more=True))
+        if not self.session.upgraded and not self._flushing and not self.session.over:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        self._weigh()
+
+    def close(self, code: int, reason: str) -> None:
+        """Ends the session behind what waits."""
+        self.do(self.session.close(self._loop.time(), code, reason))
+
+    def abort(self) -> None:
+        """Ends the session now."""
+        self.do(self.session.abort())
+
+    def pause(self) -> None:
+        """No more requests are answered, and nothing more is read."""
+        if self._resumed is None and not self.session.over:
+            self._resumed = asyncio.Event()
+            if self._socket is not None and self._socket.transport is not None:
+                self._socket.transport.pause()
+
+    def resume(self) -> None:
+        resumed, self._resumed = self._resumed, None
+        if resumed is None:
+            return
+        resumed.set()
+        held, self._held = self._held, []
+        self.do(held)
+        if self._resumed is None and self._socket is not None and self._socket.transport is not None:
+            self._socket.transport.resume()
+
+    # -- what happens to it --------------------------------------------------------------------------
+
+    async def rested(self) -> None:
+        """Waits while reading is paused."""
+        while self._resumed is not None:
+            await self._resumed.wait()
+
+    def frame(self, socket: Socket, payload: bytes, binary: bool) -> None:
+        self.do(self.session.frame(socket, payload, binary, self._loop.time()))
+
+    def gone(self, key: object) -> None:
+        self.do(self.session.gone(key))
+        if key is self._socket:
+            self._socket = None
+
+    def do(self, outputs: Iterable[Output]) -> None:
+        """Does what the session says."""
+        for each in outputs:
+            match each:
+                case Received():
+                    if self._resumed is not None:
+                        self._held.append(each)
+                    else:
+                        self.rider.received(each.payload, each.binary)
+                case Write():
+                    self._socket = cast(Socket, each.key)
+                    self._socket.send(each.payload, each.binary)
+                case Reply():
+                    future = cast("asyncio.Future[Reply]", each.key)
+                    if not future.done():
+                        future.set_result(each)
+                case Hang():
+                    cast(Socket, each.key).hang(each.code, each.reason)
+                case Beat():
+                    self.rider.beat()
+                case Ended():
+                    self._end(each)
+        if self._full:
+            self._weigh()
+        due = self.session.due
+        if not self.session.over and (self._timer is None or due < self._timer.when()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._resumed is None:
+            self.do(self.session.tick(self._loop.time()))
+        else:  # whom we do not read we do not judge
+            self._timer = self._loop.call_later(1.0, self._tick)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self.do(self.session.flush())
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Tells the rider when too much waits, and when that is over."""
+        high = self._station.options.high_water_bytes
+        full = self.buffered > (high // 4 if self._full else high)
+        if full is not self._full and not self.session.over:
+            self._full = full
+            self.rider.congested(full)
+
+    def weigh_later(self, full: bool) -> None:
+        """The socket is full, or has room."""
+        self._loop.call_soon(self._weigh)
+
+    def _end(self, end: Ended) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._held.clear()
+        self.resume()
+        self._station.lost(self)
+        self.rider.ended(end)
+
+
+class Socket:
+    """The peer of one WebSocket of a session."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self.transport: AsgiTransport | None = None
+        self.code, self.reason = int(Close.ABNORMAL), ""
+        self._hung: tuple[int, str] | None = None
+
+    def send(self, payload: bytes, binary: bool) -> None:
+        if self.transport is not None:
+            self.transport.send(payload, binary)
+
+    def hang(self, code: int, reason: str) -> None:
+        self._hung = (code if may_send(code) else int(Close.NORMAL)), reason
+        if self.transport is not None:
+            self.transport.close(*self._hung)
+
+    def opened(self, transport: Transport) -> None:
+        self.transport = cast(AsgiTransport, transport)
+        if self._hung is not None:
+            self.transport.close(*self._hung)
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        self._line.frame(self, payload, binary)
+
+    def control(self, kind: Control, payload: bytes) -> None: ...
+
+    def congested(self, full: bool) -> None:
+        self._line.weigh_later(full)
+
+    def leaving(self) -> None: ...
+
+    def failed(self, code: int, reason: str) -> None: ...
+
+    def closed(self, code: int, reason: str) -> None:
+        self._line.gone(self)

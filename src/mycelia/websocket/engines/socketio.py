@@ -1,0 +1,107 @@
+"""The engine for Socket.IO clients, under any ASGI server (`type: "socketio"`).
+
+Engine.IO 4 and Socket.IO 5. It listens nowhere; a server, or the application that the subsystem is mounted in, calls
+`serve` for each request at or below the endpoint's path. A client that has opened a session and asked for no namespace
+counts as half open.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar, Literal
+
+from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.codec import Codec
+from mycelia.protocol.engineio import Terms
+from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply
+from mycelia.protocol.socketio import MAIN, is_namespace
+from mycelia.protocol.socketio_codec import SocketioCodec
+from mycelia.websocket.engines.asgi_scope import Receive, Scope, Send, answer, refuse
+from mycelia.websocket.engines.base import Admit, EngineOptions
+from mycelia.websocket.engines.engineio import Station
+from mycelia.websocket.engines.engineio_line import Line
+from mycelia.websocket.engines.socketio_client import SocketioClient
+
+__all__ = ["SocketioEngine"]
+
+logger = logging.getLogger("mycelia.websocket.engine")
+
+_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
+_UNKNOWN = HttpReply(404, b"Invalid namespace\n")
+
+
+class SocketioEngine:
+    """`type: "socketio"`. Its library option `namespaces` lists those that there are (`["/"]`)."""
+
+    name: str = "socketio"
+    framed: ClassVar[bool] = False
+    prefix: ClassVar[bool] = True
+    abilities: ClassVar[frozenset[str]] = frozenset()
+    codec: ClassVar[Codec] = SocketioCodec()
+
+    def __init__(self) -> None:
+        self.options = EngineOptions()
+        self._admit: Admit | None = None
+        self._station: Station | None = None
+        self._namespaces: frozenset[str] = frozenset({MAIN})
+
+    def on(self, event: Literal["admit"], handler: Admit) -> None:
+        if event != "admit":
+            raise EngineError(f"expected the event 'admit', got {event!r}")
+        self._admit = handler
+
+    async def start(self, options: EngineOptions) -> None:
+        if self._station is not None:
+            raise NotRunning("the socketio engine is already running; stop() it first")
+        if self._admit is None:
+            raise EngineError("expected on('admit', handler) before start()")
+        library = dict(options.library)
+        given = library.pop("namespaces", (MAIN,))
+        if library:
+            raise EngineError(f"unknown option {min(library)!r} for the socketio engine; known: namespaces")
+        if isinstance(given, str) or not all(isinstance(name, str) and is_namespace(name) for name in given):
+            raise EngineError(f"namespaces: expected names such as '/' and '/admin', got {given!r}")
+        self._namespaces = frozenset(given)
+        self.options = options
+        terms = Terms(
+            ping_interval=options.ping_interval or Terms().ping_interval,
+            ping_timeout=options.ping_timeout,
+            max_payload_bytes=options.max_message_bytes,
+            close_timeout=options.close_timeout,
+        )
+        self._station = Station(options, terms, self._board)
+
+    async def stop(self) -> None:
+        """Refuses newcomers and ends every session; the server may still be writing when it returns."""
+        station, self._station = self._station, None
+        if station is not None:
+            station.close()
+
+    def address(self) -> tuple[str, int] | None:
+        return None
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, path: str | None = None) -> None:
+        """Serves one `websocket` or `http` scope to its end; `path` stands for that of the scope."""
+        if self._station is None:
+            await (answer if scope["type"] == "http" else refuse)(scope, send, _NOT_SERVING)
+            return
+        await self._station.serve(scope, receive, send, path)
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _board(self, line: Line) -> SocketioClient:
+        return SocketioClient(line, self.options, self._judge)
+
+    def _judge(self, namespace: str, request: Handshake) -> Accept | HttpReply:
+        """The gate's answer to a CONNECT. Never raises."""
+        if namespace not in self._namespaces:
+            return _UNKNOWN
+        if self._admit is None or self._station is None:
+            return _NOT_SERVING
+        try:
+            return self._admit(request)
+        except BadHandshake as bad:
+            return bad.reply
+        except Exception:
+            logger.exception("a CONNECT could not be decided")
+            return HttpReply(500, b"internal error\n")

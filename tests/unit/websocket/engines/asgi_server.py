@@ -1,0 +1,159 @@
+"""An ASGI server in memory: what it says and is told stands in lists."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply
+from mycelia.testing.engines import RecordingPeer
+from mycelia.websocket.engines.asgi import AsgiEngine
+from mycelia.websocket.engines.base import EngineOptions
+
+__all__ = ["HEADERS", "Stand", "Visit", "stand", "websocket_scope"]
+
+HEADERS = [
+    (b"host", b"h"),
+    (b"connection", b"Upgrade"),
+    (b"upgrade", b"websocket"),
+    (b"sec-websocket-version", b"13"),
+    (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
+]
+
+
+def websocket_scope(path: str = "/ws", **more: Any) -> dict[str, Any]:
+    """What a server says of a handshake that is right."""
+    return {
+        "type": "websocket",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "scheme": "ws",
+        "path": path,
+        "query_string": b"",
+        "headers": HEADERS,
+        "client": ("192.0.2.1", 5),
+        "subprotocols": [],
+        "extensions": {"websocket.http.response": {}},
+        **more,
+    }
+
+
+class Visit:
+    """One request: `sent` is what the application said. A Close of its own is answered unless `deaf` is set."""
+
+    def __init__(self, scope: dict[str, Any]) -> None:
+        self.scope = scope
+        self.sent: list[dict[str, Any]] = []
+        self.broken: Exception | None = None  # what `send` raises
+        self.deaf = False
+        self.taking = asyncio.Event()  # whether `send` returns
+        self.taking.set()
+        self.asked = 0  # how many events the application has asked for
+        self.task: asyncio.Task[None] | None = None
+        self._coming: asyncio.Queue[dict[str, Any] | Exception] = asyncio.Queue()
+        self._news = asyncio.Event()
+
+    def say(self, event: dict[str, Any] | Exception) -> None:
+        """Something that comes from the client; an exception is raised by `receive`."""
+        self._coming.put_nowait(event)
+
+    def text(self, text: str) -> None:
+        self.say({"type": "websocket.receive", "text": text})
+
+    def leave(self, code: int | None = 1000, reason: str = "") -> None:
+        self.say({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    async def receive(self) -> Any:
+        self.asked += 1
+        self._news.set()
+        event = await self._coming.get()
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    async def send(self, event: Any) -> None:
+        await self.taking.wait()
+        if self.broken is not None:
+            raise self.broken
+        self.sent.append(event)
+        self._news.set()
+        if event["type"] == "websocket.close" and not self.deaf:
+            self.leave(event["code"])
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        """Waits until something is true of what was said and asked."""
+        while not happened():
+            self._news.clear()
+            await self._news.wait()
+
+    async def told(self, kind: str) -> dict[str, Any]:
+        """The first event of that type that the application says."""
+        await self.until(lambda: any(each["type"] == kind for each in self.sent))
+        return next(each for each in self.sent if each["type"] == kind)
+
+    @property
+    def messages(self) -> list[Any]:
+        """What was sent to the client."""
+        return [each.get("text", each.get("bytes")) for each in self.sent if each["type"] == "websocket.send"]
+
+    def begin(self, application: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+        """Calls the application in a task, as servers do."""
+
+        async def run() -> None:
+            await application(self.scope, self.receive, self.send)
+
+        if self.scope["type"] == "websocket":
+            self.say({"type": "websocket.connect"})
+        self.task = asyncio.create_task(run())
+
+    async def ended(self) -> None:
+        """Returns when the application has; raises what it raised."""
+        assert self.task is not None
+        await self.task
+
+
+class Stand:
+    """A running engine; its gate lets everybody in at `/ws`, unless it has another answer."""
+
+    def __init__(self, engine: AsgiEngine) -> None:
+        self.engine = engine
+        self.peers: list[RecordingPeer] = []
+        self.answer: HttpReply | Exception | None = None
+        self.requests: list[Handshake] = []
+        engine.on("admit", self._admit)
+
+    def visit(self, scope: dict[str, Any] | None = None, path: str | None = None) -> Visit:
+        """A request that is being served."""
+        visit = Visit(websocket_scope() if scope is None else scope)
+        visit.begin(lambda scope, receive, send: self.engine.serve(scope, receive, send, path))
+        return visit
+
+    async def open(self, scope: dict[str, Any] | None = None) -> tuple[Visit, RecordingPeer]:
+        """An accepted connection."""
+        visit, before = self.visit(scope), len(self.peers)
+        await visit.until(lambda: visit.asked == 2)  # the first is for the handshake
+        return visit, self.peers[before]
+
+    def _admit(self, request: Handshake) -> Accept | HttpReply:
+        self.requests.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is not None:
+            return self.answer
+        peer = RecordingPeer(request, echo=False)
+        self.peers.append(peer)
+        return Accept(peer, next(iter(request.subprotocols), None), (("X-Engine", "checked"),))
+
+
+@asynccontextmanager
+async def stand(**options: Any) -> AsyncIterator[Stand]:
+    """A Stand; leaving it stops the engine, and every peer must have been closed exactly once."""
+    made = Stand(AsgiEngine())
+    await made.engine.start(EngineOptions(**{"close_timeout": 0.05, **options}))
+    try:
+        yield made
+    finally:
+        await made.engine.stop()
+    for peer in made.peers:
+        assert (len(peer.closings), peer.objections) == (1, [])

@@ -1,0 +1,418 @@
+"""The socketio engine behind an ASGI server in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from msgspec import json
+
+from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.credentials import credentials, public_view
+from mycelia.protocol.envelope import Event
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply
+from mycelia.testing.engines import RecordingPeer
+from mycelia.websocket.engines.base import EngineOptions, load_engine
+from mycelia.websocket.engines.socketio import SocketioEngine
+from tests.unit.websocket.engines.asgi_server import Visit, websocket_scope
+
+PATH = "/socket.io/"
+GREETING = SocketioEngine.codec.encode(Event("websocket.connected", {"connectionId": "id-1"}))
+
+
+class Door:
+    """Counts who is half open."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.open = True
+
+    def enter(self, host: str) -> bool:
+        self.inside += self.open
+        return self.open
+
+    def leave(self, host: str) -> None:
+        self.inside -= 1
+
+    def misread(self, status: int) -> None: ...
+
+
+class Stand:
+    """A running engine; its gate lets everybody in, unless it has another answer."""
+
+    def __init__(self) -> None:
+        self.engine = SocketioEngine()
+        self.engine.on("admit", self._admit)
+        self.door = Door()
+        self.peers: list[RecordingPeer] = []
+        self.requests: list[Handshake] = []
+        self.answer: HttpReply | Exception | None = None
+
+    def visit(self, scope: dict[str, Any]) -> Visit:
+        visit = Visit(scope)
+        visit.begin(lambda *call: self.engine.serve(*call))
+        return visit
+
+    async def ask(self, query: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
+        """The answer to a plain request."""
+        return await answer(self.request(query, method, body))
+
+    def request(self, query: str, method: str = "GET", body: bytes | None = None) -> Visit:
+        visit = self.visit(http_scope(query, method))
+        if body is not None:
+            visit.say({"type": "http.request", "body": body[:3], "more_body": True})
+            visit.say({"type": "http.request", "body": body[3:], "more_body": False})
+        return visit
+
+    async def poll(self) -> str:
+        """A new session over HTTP: the query that names it."""
+        status, body = await self.ask("EIO=4&transport=polling")
+        assert status == 200 and body[:1] == b"0"
+        return f"EIO=4&transport=polling&sid={json.decode(body[1:])['sid']}"
+
+    async def open(self, query: str = "EIO=4&transport=websocket") -> Visit:
+        """A WebSocket."""
+        visit = self.visit(websocket_scope(PATH, query_string=query.encode()))
+        await visit.told("websocket.accept")
+        return visit
+
+    async def joined(self, connect: str = "40") -> tuple[Visit, RecordingPeer]:
+        """A WebSocket with an accepted connection."""
+        visit, before = await self.open(), len(self.peers)
+        visit.text(connect)
+        await visit.until(lambda: len(self.peers) > before)
+        self.peers[-1].transport.send(GREETING, False)
+        await visit.until(lambda: len(visit.messages) == 2)
+        return visit, self.peers[-1]
+
+    def _admit(self, request: Handshake) -> Accept | HttpReply:
+        self.requests.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is not None:
+            return self.answer
+        peer = RecordingPeer(request, echo=False)
+        self.peers.append(peer)
+        return Accept(peer, "mycelia.v1.json")
+
+
+def http_scope(query: str, method: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": method,
+        "scheme": "http",
+        "path": PATH,
+        "query_string": query.encode(),
+        "headers": [(b"host", b"h"), (b"authorization", b"Basic x")],
+        "client": ("192.0.2.1", 5),
+    }
+
+
+async def answer(visit: Visit) -> tuple[int, bytes]:
+    start, body = await visit.told("http.response.start"), await visit.told("http.response.body")
+    await visit.ended()
+    return start["status"], body["body"]
+
+
+@asynccontextmanager
+async def stand(**options: Any) -> AsyncIterator[Stand]:
+    made = Stand()
+    await made.engine.start(EngineOptions(**{"close_timeout": 0.05, "door": made.door, "path": PATH, **options}))
+    try:
+        yield made
+    finally:
+        await made.engine.stop()
+        for peer in made.peers:
+            await peer.closed_with()
+            assert (len(peer.closings), peer.objections) == (1, [])
+    assert made.door.inside == 0
+
+
+# -- start and stop ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["socketio", "socket.io"])
+def test_it_is_found_by_both_names(name: str) -> None:
+    assert load_engine(name) is SocketioEngine
+
+
+@pytest.mark.parametrize("library", [{"namespaces": "/"}, {"namespaces": ["a"]}, {"namespaces": [1]}, {"other": 1}])
+async def test_options_that_are_none(library: dict[str, Any]) -> None:
+    engine = SocketioEngine()
+    engine.on("admit", lambda request: HttpReply(404))
+    with pytest.raises(EngineError):
+        await engine.start(EngineOptions(library=library))
+
+
+async def test_the_order_of_calls() -> None:
+    engine = SocketioEngine()
+    with pytest.raises(EngineError):
+        engine.on("other", lambda request: HttpReply(404))  # type: ignore[arg-type]
+    with pytest.raises(EngineError):
+        await engine.start(EngineOptions())
+    async with stand() as made:
+        with pytest.raises(NotRunning):
+            await made.engine.start(EngineOptions())
+        assert made.engine.address() is None
+    assert await made.ask("EIO=4&transport=polling") == (503, b"not serving\n")
+    await made.engine.stop()
+
+
+# -- requests ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "method", "code"),
+    [
+        ("EIO=4", "GET", 0),
+        ("EIO=3&transport=polling", "GET", 5),
+        ("EIO=4&transport=polling", "POST", 2),
+        ("EIO=4&transport=polling&sid=x", "GET", 1),
+        ("EIO=4&transport=websocket", "GET", 3),
+    ],
+)
+async def test_refusals(query: str, method: str, code: int) -> None:
+    async with stand() as made:
+        status, body = await made.ask(query, method)
+        assert (status, json.decode(body)["code"]) == (400, code)
+        visit = made.visit(websocket_scope(PATH, query_string=b"EIO=4&transport=polling"))
+        assert (await visit.told("websocket.http.response.start"))["status"] == 400
+        await visit.ended()
+
+
+async def test_no_room_and_no_such_path() -> None:
+    async with stand() as made:
+        made.door.open = False
+        assert (await made.ask("EIO=4&transport=polling"))[0] == 503
+        visit = made.visit({**http_scope("EIO=4&transport=polling", "GET"), "path": "/socket.io/more"})
+        assert (await answer(visit))[0] == 404
+
+
+async def test_polling_from_connect_to_close() -> None:
+    async with stand() as made:
+        session = await made.poll()
+        assert made.door.inside == 1
+        assert await made.ask(session, "POST", b"40") == (200, b"ok")
+        assert made.door.inside == 0
+        [peer] = made.peers
+        waiting = made.request(session)
+        peer.transport.send(GREETING, False)
+        assert await answer(waiting) == (200, b'40{"sid":"id-1"}')
+        assert await made.ask(session, "POST", b'427["app://a",1]\x1e42["app://b"]') == (200, b"ok")
+        assert peer.messages == [(b'27["app://a",1]', False), (b'2["app://b"]', False)]
+        peer.transport.send(b'37[{"success":true}]', False)
+        peer.transport.send(b'2["notice",1]', False)
+        assert peer.transport.buffered > 0
+        assert await made.ask(session) == (200, b'437[{"success":true}]\x1e42["notice",1]')
+        waiting = made.request(session)
+        await waiting.until(lambda: waiting.asked)
+        assert await made.ask(session, "POST", b"1") == (200, b"ok")
+        assert await answer(waiting) == (200, b"6")
+        assert peer.leavings == 1 and await peer.closed_with() == (1000, "")
+        assert (await made.ask(session))[0] == 400
+
+
+async def test_a_poll_that_is_given_up_frees_its_place() -> None:
+    async with stand() as made:
+        session = await made.poll()
+        waiting = made.request(session)
+        await waiting.until(lambda: waiting.asked)
+        waiting.say({"type": "http.disconnect"})
+        await waiting.ended()
+        breaking = made.request(session, "POST")
+        breaking.say({"type": "http.request", "body": b"40", "more_body": True})
+        breaking.say({"type": "http.disconnect"})
+        breaking.say({"type": "http.disconnect"})
+        await breaking.ended()
+        assert not breaking.sent
+        again = made.request(session)
+        await again.until(lambda: again.asked)
+        assert await made.ask(session, "POST", b"40") == (200, b"ok")
+        made.peers[0].transport.send(GREETING, False)
+        assert (await answer(again))[0] == 200
+
+
+async def test_a_post_that_is_too_large() -> None:
+    async with stand(max_message_bytes=100) as made:
+        session = await made.poll()
+        assert (await made.ask(session, "POST", b"4" * 101))[0] == 413
+        assert (await made.ask(session))[0] == 400
+
+
+async def test_an_upgrade() -> None:
+    async with stand() as made:
+        session = await made.poll()
+        await made.ask(session, "POST", b"40")
+        [peer] = made.peers
+        peer.transport.send(GREETING, False)
+        assert (await made.ask(session))[0] == 200
+        socket = await made.open(session.replace("polling", "websocket"))
+        socket.text("2probe")
+        await socket.until(lambda: socket.messages == ["3probe"])
+        peer.transport.send(b'2["late"]', False)
+        socket.text("5")
+        await socket.until(lambda: socket.messages == ["3probe", '42["late"]'])
+        assert (await made.ask(session))[0] == 400
+        second = await made.open(session.replace("polling", "websocket"))
+        await second.told("websocket.close")
+        await second.ended()
+        socket.text('42["app://a"]')
+        await peer.until(lambda: peer.messages == [(b'2["app://a"]', False)])
+        socket.leave(1001)
+        await socket.ended()
+        assert (await peer.closed_with())[0] == 1001
+
+
+# -- namespaces as connections -----------------------------------------------------------------------------
+
+
+async def test_connect_is_a_handshake_with_a_token() -> None:
+    async with stand() as made:
+        visit, _ = await made.joined('40{"token":"s3cr3t","room":7}')
+        assert visit.messages[1] == '40{"sid":"id-1"}'
+        [request] = made.requests
+        assert credentials(request).token == "s3cr3t"
+        shown = public_view(request)
+        assert (shown["auth"], shown["url"]) == ({"room": 7}, PATH)
+        hidden = urlsafe_b64encode(b"s3cr3t").decode().rstrip("=")
+        assert hidden not in repr({**shown, "token": None}) and "s3cr3t" not in repr({**shown, "token": None})
+        visit.leave()
+        await visit.ended()
+
+
+async def test_a_connect_that_the_gate_refuses() -> None:
+    async with stand() as made:
+        visit = await made.open()
+        await visit.until(lambda: visit.messages)
+        for made.answer, problem in (
+            (HttpReply(403, b"not you\n"), {"message": "not you", "data": {"status": 403}}),
+            (RuntimeError("secret of the gate"), {"message": "internal error", "data": {"status": 500}}),
+        ):
+            before = len(visit.messages)
+            visit.text("40")
+            await visit.until(lambda before=before: len(visit.messages) > before)  # type: ignore[misc]
+            assert visit.messages[-1][:2] == "44" and json.decode(visit.messages[-1][2:]) == problem
+        visit.text("40/other,")
+        await visit.until(lambda: visit.messages[-1].startswith("44/other,"))
+        assert len(made.requests) == 2
+        visit.leave()
+        await visit.ended()
+
+
+async def test_a_connection_that_is_refused_after_all() -> None:
+    async with stand() as made:
+        visit = await made.open()
+        visit.text("40")
+        await visit.until(lambda: made.peers)
+        made.peers[0].transport.close(4401, "")
+        await visit.until(lambda: len(visit.messages) == 2)
+        assert json.decode(visit.messages[1][2:])["data"] == {"code": 4401}
+        assert await made.peers[0].closed_with() == (4401, "")
+        visit.leave()
+        await visit.ended()
+
+
+@pytest.mark.parametrize(("code", "told"), [(4403, ["41"]), (1012, []), (4504, [])])
+async def test_who_shall_come_back_is_not_told_to_stay_away(code: int, told: list[str]) -> None:
+    async with stand() as made:
+        visit, peer = await made.joined()
+        peer.transport.close(code, "why")
+        assert (await visit.told("websocket.close"))["code"] == code
+        await visit.ended()
+        assert visit.messages[2:] == told
+        assert await peer.closed_with() == (code, "why")
+        with pytest.raises(ValueError, match="close code"):
+            peer.transport.close(1006, "")
+
+
+async def test_two_namespaces_are_two_connections() -> None:
+    async with stand(library={"namespaces": ["/", "/admin"]}) as made:
+        visit, peer = await made.joined()
+        visit.text("40/admin,")
+        await visit.until(lambda: len(made.peers) == 2)
+        admin = made.peers[1]
+        admin.transport.send(GREETING, False)
+        admin.transport.send(SocketioEngine.codec.encode(Event("a", b"x")), False)
+        await visit.until(lambda: len(visit.messages) == 5)
+        assert visit.messages[2:] == ['40/admin,{"sid":"id-1"}', '451-/admin,["a",{"_placeholder":true,"num":0}]', b"x"]
+        visit.text('42/admin,["app://a"]')
+        await admin.until(lambda: admin.messages == [(b'2["app://a"]', False)])
+        admin.transport.close(1012, "")
+        await visit.until(lambda: visit.messages[-1] == "41/admin,")
+        await admin.closed_with()
+        visit.text("41")
+        assert await peer.closed_with() == (1000, "")
+        visit.leave()
+        await visit.ended()
+
+
+@pytest.mark.parametrize("text", ["4abc", "42{}", '42abc["a"]', "x", '42/other,["a"]', "40"])
+async def test_what_is_no_packet_ends_the_connection(text: str) -> None:
+    async with stand() as made:
+        visit, peer = await made.joined()
+        visit.text(text)
+        assert (await visit.told("websocket.close"))["code"] == 1002
+        await visit.ended()
+        assert peer.failures == [1002]
+
+
+async def test_who_joins_nothing_is_out_of_time() -> None:
+    async with stand(handshake_timeout=0.05) as made:
+        visit = await made.open()
+        await visit.told("websocket.close")
+        await visit.ended()
+
+
+async def test_a_client_that_does_not_answer_pings() -> None:
+    async with stand(ping_interval=0.02, ping_timeout=0.02) as made:
+        visit, peer = await made.joined()
+        assert (await visit.told("websocket.close"))["code"] == 4505
+        await visit.ended()
+        assert "2" in visit.messages and peer.failures == [4505]
+
+
+async def test_pongs_are_shown_to_whoever_limits_floods() -> None:
+    async with stand() as made:
+        visit, peer = await made.joined()
+        visit.text("3")
+        await peer.until(lambda: peer.controls)
+        visit.leave()
+        await visit.ended()
+
+
+# -- pace --------------------------------------------------------------------------------------------------
+
+
+async def test_a_paused_connection_holds_requests_back() -> None:
+    async with stand() as made:
+        session = await made.poll()
+        await made.ask(session, "POST", b"40")
+        [peer] = made.peers
+        assert peer.pausing is not None
+        peer.transport.send(GREETING, False)
+        peer.pausing.pause()
+        waiting = made.request(session, "POST", b'42["app://a"]')
+        await waiting.until(lambda: waiting.asked == 2)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (peer.messages, waiting.sent) == ([], [])
+        peer.pausing.resume()
+        assert await answer(waiting) == (200, b"ok")
+        assert peer.messages == [(b'2["app://a"]', False)]
+
+
+async def test_congestion_is_told_and_taken_back() -> None:
+    async with stand(high_water_bytes=1000) as made:
+        session = await made.poll()
+        await made.ask(session, "POST", b"40")
+        [peer] = made.peers
+        peer.transport.send(GREETING, False)
+        for _ in range(3):
+            peer.transport.send(b'2["' + b"a" * 500 + b'"]', False)
+        assert peer.congestion == [True]
+        assert (await made.ask(session))[0] == 200
+        await peer.until(lambda: peer.congestion == [True, False])

@@ -1,0 +1,173 @@
+"""`subsystem.asgi`: endpoints by path, the lifespan, and life beside another application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mycelia import BaseSubsystem, ConfigError, MessageSystem
+from mycelia.websocket import WebSocketSubsystem
+from tests.unit.websocket.engines.asgi_server import Visit, websocket_scope
+
+LIFESPAN = {"type": "lifespan", "asgi": {"version": "3.0"}}
+
+
+def make(*paths: str, kind: str = "asgi") -> tuple[MessageSystem, WebSocketSubsystem]:
+    system = MessageSystem("main")
+    endpoints = [{"type": kind, "path": path} for path in paths or ("/ws",)]
+    return system, WebSocketSubsystem("websocket", ms=system, config={"websocket": endpoints})
+
+
+def plain(path: str, **more: Any) -> dict[str, Any]:
+    return {**websocket_scope(path, **more), "type": "http", "method": "GET"}
+
+
+async def status(sockets: WebSocketSubsystem, scope: dict[str, Any]) -> int:
+    """How a request is answered; 101 for a handshake that is accepted."""
+    visit = Visit(scope)
+    visit.begin(sockets.asgi)
+    await visit.until(lambda: visit.sent)
+    if visit.sent[0]["type"] == "websocket.accept":
+        visit.leave()
+    await visit.ended()
+    return int(visit.sent[0].get("status", 101))
+
+
+async def test_it_is_always_the_same_and_needs_an_endpoint_for_it() -> None:
+    _, sockets = make()
+    assert sockets.asgi is sockets.asgi
+    _, others = make(kind="memory")
+    with pytest.raises(ConfigError, match=r"expected an endpoint of type 'asgi' .*, got memory"):
+        _ = others.asgi
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "wanted"),
+    [
+        ("/ws", "", 101),
+        ("/ws/", "", 101),  # as Litestar has it
+        ("/live/ws", "/live", 101),
+        ("/ws/", "/ws", 101),  # mounted at its own path
+        ("/api/ws", "/api/ws", 101),
+        ("/", "", 404),
+        ("/live/", "/live", 404),
+        ("/ws/more", "", 404),
+        ("/other", "", 404),
+        ("/second", "", 101),
+    ],
+)
+async def test_endpoints_are_found_by_their_path(path: str, root: str, wanted: int) -> None:
+    system, sockets = make("/ws", "/second")
+    async with system:
+        assert await status(sockets, websocket_scope(path, root_path=root)) == wanted
+
+
+async def test_plain_requests_are_told_what_is_here() -> None:
+    system, sockets = make()
+    async with system:
+        assert await status(sockets, plain("/ws")) == 426
+        assert await status(sockets, plain("/")) == 404
+        assert sockets.websocket.get_port() is None and sockets.websocket.get_address() is None
+
+
+async def test_nobody_is_served_before_the_start_and_after_the_end() -> None:
+    system, sockets = make()
+    assert (await status(sockets, websocket_scope()), await status(sockets, plain("/"))) == (503, 503)
+    async with system:
+        assert await status(sockets, websocket_scope()) == 101
+        await sockets.websocket.stop()
+        assert await status(sockets, websocket_scope()) == 503
+    assert await status(sockets, websocket_scope()) == 503
+
+
+async def test_another_kind_of_scope_is_refused() -> None:
+    _, sockets = make()
+    with pytest.raises(ValueError, match="'mqtt'"):
+        await sockets.asgi({"type": "mqtt"}, None, None)  # type: ignore[arg-type]
+
+
+# -- the lifespan --------------------------------------------------------------------------------------
+
+
+async def test_the_lifespan_starts_and_stops_the_system() -> None:
+    _, sockets = make()
+    server = Visit(LIFESPAN)
+    server.say({"type": "lifespan.startup"})
+    server.begin(sockets.asgi)
+    await server.told("lifespan.startup.complete")
+    assert sockets.websocket.is_running()
+    server.say({"type": "lifespan.shutdown"})
+    await server.ended()
+    assert server.sent[-1] == {"type": "lifespan.shutdown.complete"}
+    assert sockets.find("websocket") is None
+
+
+async def test_a_start_that_fails_is_told() -> None:
+    system, sockets = make()
+
+    async def fail() -> None:
+        raise RuntimeError("no database")
+
+    BaseSubsystem("database", ms=system).on_init(fail)
+    server = Visit(LIFESPAN)
+    server.say({"type": "lifespan.startup"})
+    server.begin(sockets.asgi)
+    await server.ended()
+    [told] = server.sent
+    assert told["type"] == "lifespan.startup.failed" and told["message"]
+    assert sockets.find("websocket") is None
+
+
+async def test_an_end_that_fails_is_told() -> None:
+    system, sockets = make()
+
+    async def fail() -> None:
+        raise RuntimeError("cannot let go")
+
+    BaseSubsystem("database", ms=system).on_dispose(fail)
+    server = Visit(LIFESPAN)
+    server.say({"type": "lifespan.startup"})
+    server.say({"type": "lifespan.shutdown"})
+    server.begin(sockets.asgi)
+    await server.ended()
+    assert [each["type"] for each in server.sent] == ["lifespan.startup.complete", "lifespan.shutdown.failed"]
+
+
+async def test_without_a_system_there_is_nothing_to_start() -> None:
+    sockets = WebSocketSubsystem("websocket", config={"websocket": {"type": "asgi"}})
+    server = Visit(LIFESPAN)
+    server.say({"type": "lifespan.startup"})
+    server.begin(sockets.asgi)
+    await server.ended()
+    assert "expected ms=MessageSystem" in server.sent[0]["message"]
+
+
+# -- beside another --------------------------------------------------------------------------------------
+
+
+async def test_beside_another_application() -> None:
+    system, sockets = make()
+    elsewhere: list[str] = []
+
+    async def other(scope: Any, receive: Any, send: Any) -> None:
+        elsewhere.append(f"{scope['type']} {scope['path']}")
+
+    both = sockets.asgi.beside(other)
+    async with system:
+        for scope in (plain("/"), websocket_scope("/their/ws"), plain("/ws")):
+            visit = Visit(scope)
+            visit.begin(both)
+            await visit.ended()
+        visit = Visit(websocket_scope())
+        visit.begin(both)
+        await visit.told("websocket.accept")
+        visit.leave()
+        await visit.ended()
+    assert elsewhere == ["http /", "websocket /their/ws"]
+    server = Visit(LIFESPAN)
+    server.say({"type": "lifespan.startup"})
+    server.say({"type": "lifespan.shutdown"})
+    server.begin(both)
+    await server.ended()
+    assert [each["type"] for each in server.sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
