@@ -229,7 +229,8 @@ FIXED = {
     | {"_on_init", "children", "config", "middleware", "registrations"},
     "Dispatch": {"_exact"},
     "EngineOptions": {"library"},
-    "Gate": {"_codecs"},
+    "Certificates": {"_contexts"},  # one for each endpoint with TLS
+    "Gate": {"_codecs", "_spoken"},
     "Health": {"_checks"},
     "Lifecycle": {"_handlers"},
     "Listeners": {"_listeners"},
@@ -240,7 +241,7 @@ FIXED = {
     "ServerConfig": {"options"},
     "Sink": {"_buffer"},
     "Statistics": {"_sources"},
-    "StreamEngine": {"scratch"},
+    "StreamEngine": {"_servers", "scratch"},  # one server for each address
     "TimerWheel": {"_slots"},
     "WebSocketFacet": {"_engines"},
     "_Node": {"literals"},

@@ -65,6 +65,13 @@ def test_who_has_left_leaves_nothing_behind(moves: list[tuple[str, bool]]) -> No
         assert len(door) == len(inside)
 
 
+def test_peers_without_an_address_count_in_all_only() -> None:
+    door = Door(3, 1)
+    assert [door.enter("") for _ in range(4)] == [True, True, True, False]
+    door.leave("")
+    assert door.enter("") and len(door) == 3
+
+
 @pytest.mark.parametrize(
     ("wanted", "descriptors", "most"),
     [(512, 1024, 256), (512, 65_536, 512), (100, 1024, 100), (512, resource.RLIM_INFINITY, 512), (512, 3, 1)],
