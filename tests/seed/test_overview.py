@@ -112,7 +112,7 @@ async def test_the_configuration_chooses_the_library(kind: str, engine: str) -> 
 
 
 def test_an_unknown_library_raises_and_lists_the_known_ones() -> None:
-    with pytest.raises(MyceliaError, match=r"telepathy.*known: .*memory, picows, uws, websockets, ws"):
+    with pytest.raises(MyceliaError, match=r"telepathy.*known: asgi, memory, picows, .*uws, websockets, ws"):
         WebSocketSubsystem(config={"websocket": {"type": "telepathy"}})
 
 

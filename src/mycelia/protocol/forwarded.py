@@ -40,7 +40,7 @@ def read_hops(headers: Headers, way: str) -> list[Hop]:
     # Proxies that replace the protocol leave one for all; of those that append each has its own, counted from the end.
     short = len(clients) - len(protos)
     return [
-        Hop(_node(client), protos[max(0, at - short)].lower() if protos else None) for at, client in enumerate(clients)
+        Hop(client or None, protos[max(0, at - short)].lower() if protos else None) for at, client in enumerate(clients)
     ] or [Hop(None, proto.lower()) for proto in protos[-1:]]
 
 
