@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         default=f"{sys.executable} -m mycelia.testing.echo",
         help="the echo server to test; gets --engine, --port, --max-size and --deflate",
     )
-    parser.add_argument("--time-limit", type=float, default=600.0, help="seconds for one engine")
+    parser.add_argument("--time-limit", type=float, default=1800.0, help="seconds for one engine")
     return parser
 
 
