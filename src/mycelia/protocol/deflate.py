@@ -11,7 +11,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from mycelia.errors import ConfigError
 from mycelia.protocol.codes import Close
@@ -51,6 +52,7 @@ _BOUNDS = (
 )
 _OFFERS = 16  # more in one handshake are not read
 
+_Half = TypeVar("_Half")
 Offer = tuple[str, tuple[tuple[str, str | None], ...]]
 
 
@@ -270,16 +272,16 @@ class Negotiator:
         agreement = negotiate(lines, self._settings)
         if agreement is None:
             return None
-        bits, context = agreement.server_bits, agreement.server_context
-        deflater = None if context else self._deflaters.get(bits)
-        if deflater is None:
-            deflater = Deflater(bits, context, self._settings)
-            if not context:
-                self._deflaters[bits] = deflater
-        bits, context = agreement.client_bits, agreement.client_context
-        inflater = None if context else self._inflaters.get(bits)
-        if inflater is None:
-            inflater = Inflater(bits, context)
-            if not context:
-                self._inflaters[bits] = inflater
+        make = partial(Deflater, settings=self._settings)
+        deflater = _shared(self._deflaters, make, agreement.server_bits, agreement.server_context)
+        inflater = _shared(self._inflaters, Inflater, agreement.client_bits, agreement.client_context)
         return Compression(inflater.inflate, deflater, agreement.response)
+
+
+def _shared(pool: dict[int, _Half], make: Callable[[int, bool], _Half], bits: int, context: bool) -> _Half:
+    """A half of its own for who keeps a context; for all others the one with that window."""
+    if context:
+        return make(bits, True)
+    if bits not in pool:
+        pool[bits] = make(bits, False)
+    return pool[bits]

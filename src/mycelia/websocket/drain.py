@@ -122,7 +122,7 @@ class Drain:
             await self._runtime.connections.wait_until_left(min(step, end - loop.time()))
         for connection in self._living():
             connection.close(Close.SERVICE_RESTART, "the server restarts")
-        await self._runtime.connections.wait_until_left(max(0.0, end - loop.time()))
+        await self._runtime.connections.wait_until_left(end - loop.time())
 
 
 def _tell(connection: WebSocketConnection, milliseconds: int) -> None:

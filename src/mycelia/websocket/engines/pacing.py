@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mycelia.protocol.deflate import Turns
+from mycelia.protocol.deflate import Compression
 from mycelia.websocket.engines.reader import State
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ class PacedProtocol(asyncio.BufferedProtocol, ABC):
     """Reading pauses when its owner says so, and by itself when a turn of the loop has brought enough.
 
     A pause stops the next read, not the frames of this one. They are no more than it is, unless they are compressed:
-    then 16 KiB may be 16 MiB of messages. So frames of a compressed peer wait here, as they came, while reading is
+    then 8 KiB may be 8 MiB of messages. So frames of a compressed peer wait here, as they came, while reading is
     paused; and after every 64 KiB that came out of them, or one larger message, for a turn among all that take long.
     """
 
-    __slots__ = ("_engine", "_inflated", "_paused", "_resting", "_stream", "_take_back", "_turns", "_waiting", "state")
+    __slots__ = (
+        "_engine", "_inflated", "_paused", "_resting", "_stream", "_take_back", "_waiting", "compression", "state",
+    )  # fmt: skip
 
     _stream: asyncio.Transport
 
@@ -38,7 +40,7 @@ class PacedProtocol(asyncio.BufferedProtocol, ABC):
         self._paused = self._resting = False
         self._waiting: deque[_Frame] | None = None
         self._inflated = 0
-        self._turns: Turns | None = None
+        self.compression: Compression | None = None
         self._take_back: Callable[[], object] | None = None
 
     @abstractmethod
@@ -89,10 +91,11 @@ class PacedProtocol(asyncio.BufferedProtocol, ABC):
 
     def _go_on_soon(self) -> None:
         self._resting = True
-        if self._waiting is None or self._turns is None:
+        turns = None if self._waiting is None or self.compression is None else self.compression.turns
+        if turns is None:
             self._engine.rests.put(self._go_on)
         else:
-            self._take_back = self._turns(self._go_on)
+            self._take_back = turns(self._go_on)
 
     def forget(self) -> None:
         """Nothing that waits is looked at any more."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, cast
 
 from mycelia.protocol.assembler import Assembler, FrameFault, check_close
 from mycelia.protocol.codes import Close, may_send
-from mycelia.protocol.deflate import Compression
 from mycelia.protocol.frames import close_frame, frame, ping_frame, pong_frame
 from mycelia.protocol.handshake import Accept, HttpReply
 from mycelia.websocket.engines.base import Control, Peer
@@ -41,8 +40,8 @@ class StreamConnection(PacedProtocol):
     """The transport of one peer, and the asyncio protocol beneath it: one object, since there are many."""
 
     __slots__ = (
-        "_close_code", "_close_reason", "_deadline", "_full", "_head", "_pong", "_reader", "assembler", "compression",
-        "deadline", "held_bytes", "peer",
+        "_close_code", "_close_reason", "_deadline", "_full", "_head", "_pong", "_reader", "assembler", "deadline",
+        "held_bytes", "peer",
     )  # fmt: skip
 
     def __init__(self, engine: StreamEngine) -> None:
@@ -52,7 +51,6 @@ class StreamConnection(PacedProtocol):
         self._head: bytes = b""
         self._reader: Reader | None = None
         self.assembler: Assembler | None = None
-        self.compression: Compression | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._full = False
         self._pong: bytes | None = None
@@ -155,7 +153,6 @@ class StreamConnection(PacedProtocol):
         self.state = State.OPEN
         self._stream.write(response)
         self.peer, self.compression = cast(Peer, answer.peer), answer.compression
-        self._turns = None if answer.compression is None else answer.compression.turns
         self.peer.opened(self)
         self.feed(rest)
 
