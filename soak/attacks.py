@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import uvloop
 
 from mycelia.protocol.frames import mask_frame
-from soak.wire import HEAD, Addresses, Link, Target, dial, message
+from soak.wire import HEAD, Addresses, Link, Target, dial, message, yield_core
 
 __all__ = ["ATTACKS", "attack", "main"]
 
@@ -139,8 +137,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=(), choices=tuple(ATTACKS))
     given = parser.parse_args()
     random.seed(1)
-    if sys.platform == "linux":  # what is measured is the server: honest clients get this core whenever they want it
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    yield_core()  # what is measured is the server
     uvloop.run(_until_stopped(("127.0.0.1", given.port), given.clients, given.kinds))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-__all__ = ["Flatness", "Sample", "flatness", "forget_peak", "percentile", "sample"]
+__all__ = ["Flatness", "Sample", "flatness", "forget_peak", "percentile", "sample", "stolen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,13 @@ def forget_peak(pid: int) -> None:
     """From now on `peak_kib` is counted anew, where the kernel can do that."""
     with suppress(OSError):
         Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def stolen() -> float:
+    """Seconds of all cores together that a virtual machine wanted to run and its host did not let it."""
+    with suppress(OSError):
+        return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def percentile(values: Sequence[float], share: float) -> float:

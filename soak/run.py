@@ -14,14 +14,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from benchmarks.servers.process import Running, free_port, pinned, running
 from mycelia.websocket import ConnectionConfig
 from soak.attacks import attack
 from soak.honest import Control, Crowd
-from soak.measure import Sample, flatness, percentile, sample
+from soak.measure import Sample, flatness, percentile, sample, stolen
 from soak.wire import Addresses, Target, dial, message
 
 __all__ = ["Report", "hostile", "prepare", "server", "soak"]
@@ -29,6 +29,8 @@ __all__ = ["Report", "hostile", "prepare", "server", "soak"]
 SERVER_CORE, LOAD_CORE = 0, 1
 MOST_SLOWER = 2.0
 _READ_SIZE, _HEADROOM_KIB = 256 * 1024, 64 * 1024
+
+_Others = list[tuple[list[str], int]]  # commands, and the core for each
 
 
 @dataclass
@@ -66,12 +68,11 @@ def server(
 
 
 @contextmanager
-def beside(command: list[str], core: int, niceness: int = 0) -> Iterator[None]:
-    """Another process of ours on a core, while the block runs."""
-    nice = ["nice", "-n", str(niceness)] if niceness else []
-    process = subprocess.Popen([*nice, *pinned([sys.executable, "-m", *command], core)])
+def beside(command: list[str], core: int) -> Iterator[int]:
+    """Another process of ours on a core, while the block runs; yields its number."""
+    process = subprocess.Popen(pinned([sys.executable, "-m", *command], core))
     try:
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -96,7 +97,9 @@ def prepare() -> None:
 @dataclass(frozen=True)
 class _Measured:
     crowd: Crowd
-    cpu: float  # share of the server's core
+    cpu: float  # the server's share of its core
+    load: float  # the share that the first of the others took of its core
+    stolen: float  # cores that the machine wanted and did not get
     rss_before: float
     rss_peak: float
 
@@ -106,25 +109,35 @@ class _Measured:
 
 
 async def hostile(engine: str, honest: int, attackers: int, seconds: float, kinds: Sequence[str] = ()) -> Report:
-    """Honest clients alone, beside attackers, and beside a spinner that takes the CPU that the attackers took."""
+    """Honest clients alone, beside attackers, and beside a spinner that takes the CPU that the attackers took.
+
+    Another spinner takes as much of the load's core as the attackers themselves did, and gives way as they do: on a
+    virtual machine both cores are slower for everybody while both are busy, and that is no work of the server's.
+    """
     report = Report(f"hostile: {attackers} attackers beside {honest} honest clients, {seconds:g} s, {engine}")
-    alone = await _beside_honest(engine, honest, attackers, max(1.0, seconds / 6), None)
+    alone = await _beside_honest(engine, honest, attackers, max(1.0, seconds / 6), lambda port: [])
     command = ["soak.attacks", "--clients", str(attackers), *(["--kinds", *kinds] if kinds else []), "--port"]
-    attacked = await _beside_honest(engine, honest, attackers, seconds, lambda port: ([*command, port], LOAD_CORE, 0))
+    attacked = await _beside_honest(engine, honest, attackers, seconds, lambda port: [([*command, port], LOAD_CORE)])
     share = min(0.95, max(0.0, attacked.cpu - alone.cpu))
-    spun = await _beside_honest(
-        engine, honest, attackers, seconds, lambda port: (["soak.spinner", f"{share:.3f}"], SERVER_CORE, 0)
-    )
+    spinners: _Others = [
+        (["soak.spinner", "--idle", f"{attacked.load:.3f}"], LOAD_CORE),
+        (["soak.spinner", f"{share:.3f}"], SERVER_CORE),
+    ]
+    spun = await _beside_honest(engine, honest, attackers, seconds, lambda port: spinners)
     for name, one in (("alone", alone), ("attacked", attacked), ("spinner", spun)):
         crowd = one.crowd
         bad = crowd.asked - crowd.answered + crowd.wrong + crowd.lost
         text = f"{crowd.answered:,} of {crowd.asked:,} answered, {crowd.wrong} wrong, {crowd.lost} connections lost"
         report.add(f"{name}: honest requests", text, f"{bad} were not as they must be" if bad else "")
         report.add(f"{name}: latency", _latencies(crowd.latencies))
-        report.add(f"{name}: CPU of the server", f"{one.cpu * 100:.0f} % of its core")
+        report.add(f"{name}: CPU of the server", f"{one.cpu * 100:.0f} % of its core; {one.stolen:.2f} cores stolen")
     slower = attacked.p99 / spun.p99
     fault = f"expected at most {MOST_SLOWER:g}" if not slower <= MOST_SLOWER else ""
-    report.add("p99 attacked / spinner", f"{slower:.2f} (the spinner took {share * 100:.0f} %)", fault)
+    report.add(
+        "p99 attacked / spinner",
+        f"{slower:.2f} (the spinners took {share * 100:.0f} and {attacked.load * 100:.0f} %)",
+        fault,
+    )
     bound = attacked.rss_before + _bound_kib(attackers)
     before, peak = attacked.rss_before / 1024, attacked.rss_peak / 1024
     text = f"{before:.1f} MiB before, {peak:.1f} at most, {bound / 1024:.0f} allowed"
@@ -144,7 +157,7 @@ def _bound_kib(attackers: int) -> float:
 
 
 async def _beside_honest(
-    engine: str, honest: int, attackers: int, seconds: float, other: Callable[[str], tuple[list[str], int, int]] | None
+    engine: str, honest: int, attackers: int, seconds: float, others: Callable[[str], _Others]
 ) -> _Measured:
     with server(engine, honest + attackers * 4 + 100) as (process, target):
         crowd = Crowd(target, honest, interval=min(1.0, seconds / 10))
@@ -153,18 +166,21 @@ async def _beside_honest(
         crowd.latencies.clear()
         crowd.asked = crowd.answered = 0
         before = sample(process.pid, 0.0, {})
-        with nullcontext() if other is None else beside(*other(str(target[1]))):
+        with ExitStack() as stack:
+            started = [stack.enter_context(beside(*each)) for each in others(str(target[1]))]
             peaks = [before.rss_kib]
             watching = asyncio.create_task(_watch(process.pid, peaks))
-            began = asyncio.get_running_loop().time()
+            began, lost = asyncio.get_running_loop().time(), stolen()
             await crowd.ask_for(seconds)
             took = asyncio.get_running_loop().time() - began
             after = sample(process.pid, took, {})
+            load = sample(started[0], took, {}).cpu / took if started else 0.0
+            lost = (stolen() - lost) / took
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
         await crowd.leave()
-        return _Measured(crowd, (after.cpu - before.cpu) / took, before.rss_kib, max(*peaks, after.rss_kib))
+        return _Measured(crowd, (after.cpu - before.cpu) / took, load, lost, before.rss_kib, max(*peaks, after.rss_kib))
 
 
 async def _watch(pid: int, peaks: list[float]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from itertools import count
 from typing import cast
 
 from mycelia.protocol.frames import mask_frame
 
-__all__ = ["HEAD", "Addresses", "Link", "Target", "dial", "enter", "message"]
+__all__ = ["HEAD", "Addresses", "Link", "Target", "dial", "enter", "message", "yield_core"]
 
 HEAD = (
     b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -26,6 +28,12 @@ Target = tuple[str, int]
 def message(text: str) -> bytes:
     """A text message as a client sends it."""
     return mask_frame(1, text.encode(), b"\x00\x00\x00\x00")
+
+
+def yield_core() -> None:
+    """From now on this process runs only when nobody else wants its core, where the kernel can do that."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 class Addresses:

@@ -18,6 +18,8 @@ __all__ = ["ServerFailed", "free_port", "pinned", "running"]
 
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 5.0
+# Those that there were at the start: whoever loads may since have bound itself to one of them.
+_CORES = frozenset(os.sched_getaffinity(0)) if sys.platform == "linux" else frozenset[int]()
 
 
 class ServerFailed(Exception):
@@ -48,7 +50,7 @@ def free_port() -> int:
 def pinned(command: list[str], core: int) -> list[str]:
     """The command, bound to one core where that is possible and there is more than one."""
     taskset = shutil.which("taskset")
-    if taskset is None or sys.platform != "linux" or core not in os.sched_getaffinity(0):
+    if taskset is None or core not in _CORES:
         return command
     return [taskset, "-c", str(core), *command]
 
