@@ -197,6 +197,7 @@ int run_loop(struct swarm *swarm, int fanout) {
     printf("{\"mode\":\"%s\",\"connections\":%u,\"in_flight\":%u,\"seconds\":%.3f,\"count\":%llu,\"rate\":%.1f",
            job->mode, fanout ? job->subscribers : swarm->options.count, job->depth, took, (unsigned long long)answers,
            (double)answers * share);
+    if (answers) printf(",\"server_us\":%.3f", (after.server_cpu - before.server_cpu) * 1e6 / (double)answers);
     if (fanout) printf(",\"broadcasts\":%llu", (unsigned long long)rounds);
     printf(",\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"load_cpu\":%.3f,\"server_cpu\":%.3f",
            histogram_at(&job->latency, 0.50), histogram_at(&job->latency, 0.90), histogram_at(&job->latency, 0.99),

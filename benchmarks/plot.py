@@ -6,7 +6,7 @@ from html import escape
 
 from benchmarks.outcome import Result
 from benchmarks.report import Run, entrant_title
-from benchmarks.scenarios import BARS, Bar, Metric
+from benchmarks.scenarios import BARS, LESS_IS_BETTER, Bar, Metric
 
 __all__ = ["as_svg"]
 
@@ -78,7 +78,7 @@ def _legend() -> str:
 def _panel(result: Result, metric: Metric, x: float, y: float) -> tuple[str, float]:
     values = [(key, result.median(key, metric)) for key in result.samples]
     rows = [(key, value) for key, value in values if value is not None]
-    rows.sort(key=lambda row: row[1], reverse=metric is not Metric.KIB)
+    rows.sort(key=lambda row: row[1], reverse=metric not in LESS_IS_BETTER)
     height = _HEAD + _ROW * len(rows) + _FOOT
     marks = _marks(result, metric)
     largest = max([value for _, value in rows] + [place for place, _ in marks] + [1e-9])
@@ -96,13 +96,14 @@ _UNITS = {
     Metric.RATE: "messages per second, more is better",
     Metric.KIB: "resident KiB for each connection, less is better",
     Metric.ACCEPTS: "accepts per second, more is better",
+    Metric.CPU: "CPU of the server in µs for each message, less is better",
 }
 
 
 def _row(key: str, value: float, metric: Metric, x: float, y: float, share: float) -> str:
     kind = {"mycelia": "ours", "mycelia-websockets": "ours2", "limit": "limit"}.get(key.split()[0], "peer")
     strong = "strong" if kind == "ours" else ""
-    shown = f"{value:.1f}" if metric is Metric.KIB else f"{value:,.0f}"
+    shown = f"{value:.1f}" if metric in LESS_IS_BETTER else f"{value:,.0f}"
     baseline, left, width = y + _BAR_HEIGHT - 3, x + _LABEL, max(2.0, _TRACK * share)
     name = escape(entrant_title(key))
     return (

@@ -7,12 +7,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.outcome import NOISY_SPREAD, Result, State, Verdict, judge
-from benchmarks.scenarios import BARS, Bar, Metric, Scenario
+from benchmarks.scenarios import BARS, LESS_IS_BETTER, Bar, Metric, Scenario
 from benchmarks.servers.catalogue import SERVERS, capacity
 
 __all__ = ["Run", "as_json", "as_markdown", "entrant_title", "verdicts"]
 
-_HEADS = {Metric.RATE: "per second", Metric.KIB: "KiB each", Metric.ACCEPTS: "accepts per second"}
+_HEADS = {
+    Metric.RATE: "per second",
+    Metric.KIB: "KiB each",
+    Metric.ACCEPTS: "accepts per second",
+    Metric.CPU: "CPU µs each",
+}
 _BOUND_LOAD = 0.95  # a generator busier than this limits what it measures
 
 
@@ -105,7 +110,7 @@ def _result_table(result: Result) -> list[str]:
 def _ranked(result: Result) -> list[str]:
     """Entrant keys, best first; who was not measured comes last."""
     metric = result.scenario.metrics[0]
-    sign = 1 if metric is Metric.KIB else -1
+    sign = 1 if metric in LESS_IS_BETTER else -1
 
     def place(key: str) -> tuple[bool, float]:
         value = result.median(key, metric)
@@ -117,7 +122,7 @@ def _ranked(result: Result) -> list[str]:
 def _number(value: float | None, metric: Metric) -> str:
     if value is None:
         return "–"
-    return f"{value:.1f}" if metric is Metric.KIB else f"{value:,.0f}"
+    return f"{value:.1f}" if metric in LESS_IS_BETTER else f"{value:,.0f}"
 
 
 def _figure(bar: Bar, figure: float | None) -> str:

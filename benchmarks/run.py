@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import resource
 import subprocess
 import sys
@@ -143,14 +144,15 @@ def load_arguments(scenario: Scenario, entrant: Entrant) -> Iterator[str]:
         if not scenario.used:
             return
     if scenario.kind == "fanout":
-        body = '{"id":%d,"text":"' + _FANOUT_TEXT + '"}'
+        body = '{"id":%d,"text":"' + _FANOUT_TEXT + _prose(scenario.body_bytes) + '"}'
         yield from ("--message", f'{{"path":"bench://publish","body":{body},"correlationId":"x"}}')
         yield from ("--id-key", '"id":', "--expect", '"text":"' + _FANOUT_TEXT[:40], "--settle", "1")
         return
-    body = _BODY % ("x" * scenario.body_bytes)
+    body = _BODY % _prose(scenario.body_bytes)
     if entrant.dialect is Dialect.SOCKETIO:
         yield from ("--socketio", "--path", "/socket.io/?EIO=4&transport=websocket")
-        yield from ("--message", '42%d["echo",' + body + "]", "--id-key", "43")
+        event = "bench://echo" if entrant.server.startswith("mycelia") else "echo"
+        yield from ("--message", f'42%d["{event}",{body}]', "--id-key", "43")
     else:
         yield from ("--message", f'{{"path":"bench://echo","body":{body},"correlationId":"%d"}}')
         yield from ("--id-key", '"correlationId":"')
@@ -158,6 +160,13 @@ def load_arguments(scenario: Scenario, entrant: Entrant) -> Iterator[str]:
         yield from ("--expect", '"body":{"n":1,"text":"0123456789abcdef')
     else:
         yield from ("--expect", '"success":true,' + _REPLY)
+
+
+def _prose(size: int) -> str:
+    """That many letters in words, which a compressor can make about a third of."""
+    words = random.Random(size)
+    text = " ".join("".join(words.choices("etaoinshrdlu", k=words.randint(2, 9))) for _ in range(size // 3 + 1))
+    return text[:size]
 
 
 def _machine() -> dict[str, str]:

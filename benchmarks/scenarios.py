@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-__all__ = ["BARS", "SCENARIOS", "Bar", "Dialect", "Entrant", "Metric", "Scenario", "select"]
+__all__ = ["BARS", "LESS_IS_BETTER", "SCENARIOS", "Bar", "Dialect", "Entrant", "Metric", "Scenario", "select"]
 
 
 class Metric(StrEnum):
@@ -15,6 +15,10 @@ class Metric(StrEnum):
     RATE = "rate"
     KIB = "kib_per_connection"
     ACCEPTS = "accepts_per_s"
+    CPU = "server_us"
+
+
+LESS_IS_BETTER = frozenset({Metric.KIB, Metric.CPU})
 
 
 class Dialect(StrEnum):
@@ -55,7 +59,7 @@ class Scenario:
     def metrics(self) -> tuple[Metric, ...]:
         if self.kind == "idle":
             return (Metric.KIB,) if self.used else (Metric.KIB, Metric.ACCEPTS)
-        return (Metric.RATE,)
+        return (Metric.RATE, Metric.CPU) if self.kind == "fanout" else (Metric.RATE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +86,20 @@ def _entrants(mode: str, *servers: str) -> tuple[Entrant, ...]:
 
 _ECHOES = (Entrant("ws", "echo", Dialect.ECHO), Entrant("picows", "echo", Dialect.ECHO))
 _OURS = ("mycelia", "mycelia-websockets", "limit")
-_RPC = (
-    *_entrants("rpc", *_OURS, "bun", "ws", "fastapi"),
-    Entrant("socketio", "rpc", Dialect.SOCKETIO),
-)
+_SOCKETIO = tuple(Entrant(server, "rpc", Dialect.SOCKETIO) for server in ("mycelia-socketio", "socketio"))
+_RPC = (*_entrants("rpc", *_OURS, "bun", "ws", "fastapi"), *_SOCKETIO)
 _FANOUT = _entrants("fanout", *_OURS, "bun", "picows", "ws", "websockets")
+_COMPRESSED = _entrants("fanout", "mycelia", "mycelia-deflate", "mycelia-websockets", "mycelia-websockets-deflate")
 _IDLE = _entrants("idle", *_OURS, "picows", "websockets", "ws", "bun")
 _USED = (
     *_entrants("rpc", *_OURS),
     Entrant("picows", "idle", Dialect.ECHO),
     *(Entrant(server, "echo", Dialect.ECHO) for server in ("websockets", "ws", "bun")),
+)
+
+_KEPT = (
+    *_entrants("rpc", "mycelia", "mycelia-deflate", "mycelia-deflate-context"),
+    Entrant("websockets-deflate", "echo", Dialect.ECHO),
 )
 
 _PROTECTED = _entrants(
@@ -107,7 +115,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("fanout1000x1", "Fan-out to 1,000, one broadcast at a time", "fanout", 1000, 1, _FANOUT),
     Scenario("fanout5000x1", "Fan-out to 5,000, one broadcast at a time", "fanout", 5000, 1, _FANOUT),
     Scenario("fanout5000x8", "Fan-out to 5,000, eight broadcasts in flight", "fanout", 5000, 8, _FANOUT),
+    Scenario("compressed5000", "Fan-out of 2 KiB to 5,000, compressed and not", "fanout", 5000, 1, _COMPRESSED, 2048),
     Scenario("idle", "10,000 idle connections", "idle", 10000, 1, _IDLE),
+    Scenario(
+        "idle-deflate", "10,000 idle connections with compression, used once", "idle", 10000, 1, _KEPT, 1200, used=True
+    ),
     Scenario("idle-used", "10,000 idle connections after one message", "idle", 10000, 1, _USED, used=True),
 )
 
@@ -115,10 +127,14 @@ BARS: tuple[Bar, ...] = (
     Bar("rpc64x1", Metric.RATE, "limit rpc", 0.40, 0.50),
     Bar("rpc64x1", Metric.RATE, "ws rpc", 1.0),
     Bar("rpc64x16", Metric.RATE, "ws echo", 1.5, 2.0),
+    *(Bar(name, Metric.RATE, "socketio rpc", 4.0, None, "mycelia-socketio rpc") for name in ("rpc64x1", "rpc64x16")),
     *(Bar("protected", Metric.RATE, "mycelia rpc", None, subject=entrant.key) for entrant in _PROTECTED[1:]),
     Bar("fanout1000x1", Metric.RATE, "bun fanout", None, subject="mycelia fanout"),
     Bar("fanout5000x1", Metric.RATE, "bun fanout", 0.9, 1.0, subject="mycelia fanout"),
     Bar("fanout5000x8", Metric.RATE, "bun fanout", None, subject="mycelia fanout"),
+    Bar("compressed5000", Metric.CPU, "mycelia fanout", 1.5, 1.0, "mycelia-deflate fanout", at_most=True),
+    Bar("compressed5000", Metric.CPU, "mycelia-websockets fanout", 1.5, 1.0, "mycelia-websockets-deflate fanout", True),
+    Bar("idle-deflate", Metric.KIB, "websockets-deflate echo", None, None, "mycelia-deflate rpc", at_most=True),
     Bar("idle", Metric.KIB, "websockets idle", 1.0, subject="mycelia idle", at_most=True),
     Bar("idle", Metric.KIB, "picows idle", None, 2.0, subject="mycelia idle", at_most=True, difference=True),
     Bar("idle", Metric.ACCEPTS, "websockets idle", 2.0, subject="mycelia idle"),

@@ -3,6 +3,7 @@
 #include "swarm.h"
 
 #include "handshake.h"
+#include "inflate.h"
 #include "wire.h"
 
 #include <arpa/inet.h>
@@ -202,6 +203,10 @@ static long read_frame(struct swarm *swarm, struct client *client, char *bytes, 
     case WIRE_BINARY:
         if (!frame.fin) {
             swarm_fault(swarm, "the server fragmented a message; this generator reads whole frames only");
+            return -1;
+        }
+        if (frame.compressed && inflate_message(&frame.payload, &frame.size) < 0) {
+            swarm_fault(swarm, "a compressed message that cannot be read: " INFLATE_NEEDS);
             return -1;
         }
         if (swarm->options.socketio && socketio_control(swarm, client, frame.payload, frame.size)) break;

@@ -40,7 +40,8 @@ def prepare(build: Path) -> Tools:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise SystemExit("benchmarks: a C compiler is needed for the load generator; install gcc")
-    _compile(compiler, tools.load, ["load.c", "modes.c", "swarm.c"])
+    zlib = ("-DBENCH_ZLIB", "-lz") if Path("/usr/include/zlib.h").exists() else ()
+    _compile(compiler, tools.load, ["load.c", "modes.c", "swarm.c"], *zlib)
     _compile(compiler, tools.limit, ["limit.c"])
     _node_peers(tools)
     _python_peers(tools, build / "venv")
@@ -48,12 +49,12 @@ def prepare(build: Path) -> Tools:
     return tools
 
 
-def _compile(compiler: str, program: Path, sources: list[str]) -> None:
+def _compile(compiler: str, program: Path, sources: list[str], *flags: str) -> None:
     inputs = [HERE / source for source in sources]
     newest = max(path.stat().st_mtime for path in [*inputs, *HERE.glob("*.h")])
     if program.exists() and program.stat().st_mtime >= newest:
         return
-    subprocess.run([compiler, *_CFLAGS, "-o", str(program), *map(str, inputs)], check=True)
+    subprocess.run([compiler, *_CFLAGS, "-o", str(program), *map(str, inputs), *flags], check=True)
 
 
 def _attempt(command: list[str], cwd: Path) -> str | None:

@@ -1,7 +1,7 @@
 /* WebSocket frames (RFC 6455 section 5.2) as bytes, for the load generator and the limit server.
  *
  * Nothing here touches a socket. A frame is read in place: the caller keeps the buffer alive for as
- * long as it uses the payload. Extensions are never negotiated, so a set RSV bit is a fault.
+ * long as it uses the payload. RSV1 marks what is compressed (RFC 7692 section 6); another RSV bit is a fault.
  */
 #ifndef BENCH_WIRE_H
 #define BENCH_WIRE_H
@@ -18,6 +18,7 @@ struct frame {
     size_t size;
     int opcode;
     int fin;
+    int compressed;
 };
 
 /* XORs `size` bytes with a four-byte key; masking and unmasking are the same operation. */
@@ -64,7 +65,7 @@ static inline size_t wire_header(char *out, int opcode, size_t size, const uint3
 static inline long wire_read(char *bytes, size_t available, struct frame *frame) {
     const unsigned char *byte = (const unsigned char *)bytes;
     if (available < 2) return 0;
-    if (byte[0] & 0x70) return -1;
+    if (byte[0] & 0x30) return -1;
     size_t header = 2;
     uint64_t size = byte[1] & 0x7f;
     if (size == 126) {
@@ -83,6 +84,7 @@ static inline long wire_read(char *bytes, size_t available, struct frame *frame)
     if (available < header + size) return 0;
     frame->opcode = byte[0] & 0x0f;
     frame->fin = byte[0] >> 7;
+    frame->compressed = byte[0] >> 6 & 1;
     frame->payload = bytes + header;
     frame->size = (size_t)size;
     if (masked) {

@@ -1,4 +1,4 @@
-"""The websockets library on uvloop: `websockets_server.py PORT echo|fanout`. Compression off."""
+"""The websockets library on uvloop: `websockets_server.py PORT echo|fanout [deflate]`. Compression off unless asked."""
 
 import asyncio
 import json
@@ -24,16 +24,16 @@ async def fanout(connection: ServerConnection) -> None:
         await connection.send(json.dumps(reply))
 
 
-async def main(port: int, mode: str) -> None:
+async def main(port: int, mode: str, compression: str | None) -> None:
     talk = fanout if mode == "fanout" else echo
 
     async def handler(connection: ServerConnection) -> None:
         with suppress(ConnectionClosed):
             await talk(connection)
 
-    async with serve(handler, "127.0.0.1", port, compression=None, backlog=4096):
+    async with serve(handler, "127.0.0.1", port, compression=compression, backlog=4096):
         await asyncio.Future()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2]))
+    uvloop.run(main(int(sys.argv[1]), sys.argv[2], "deflate" if sys.argv[3:] == ["deflate"] else None))

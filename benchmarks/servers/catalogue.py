@@ -11,6 +11,7 @@ __all__ = ["SERVERS", "Server", "capacity"]
 
 _PEERS = HERE / "peers"
 _MYCELIA = HERE / "servers" / "mycelia_server.py"
+_CONTEXT = '{"serverContext": true, "clientContext": true}'
 _DEFAULT_CONNECTIONS = 256  # of one address, from which all the load comes, unless the server is told otherwise
 
 
@@ -52,10 +53,12 @@ def _bun(tools: Tools, port: int, mode: str, connections: int) -> list[str] | No
     return [str(tools.bun), str(_PEERS / "bun.js"), str(port), mode]
 
 
-def _script(name: str, own_environment: bool = False) -> Callable[[Tools, int, str, int], list[str] | None]:
+def _script(
+    name: str, own_environment: bool = False, extra: str = ""
+) -> Callable[[Tools, int, str, int], list[str] | None]:
     def command(tools: Tools, port: int, mode: str, connections: int) -> list[str] | None:
         python = tools.peers_python if own_environment else tools.python
-        return None if python is None else [str(python), str(_PEERS / name), str(port), mode]
+        return None if python is None else [str(python), str(_PEERS / name), str(port), mode, *extra.split()]
 
     return command
 
@@ -63,6 +66,12 @@ def _script(name: str, own_environment: bool = False) -> Callable[[Tools, int, s
 SERVERS: dict[str, Server] = {
     "mycelia": Server("Mycelia (picows)", _mycelia("picows")),
     "mycelia-websockets": Server("Mycelia (websockets)", _mycelia("websockets")),
+    "mycelia-deflate": Server("Mycelia, compressed", _mycelia("picows", "--deflate", "true")),
+    "mycelia-deflate-context": Server("Mycelia, contexts kept", _mycelia("picows", "--deflate", _CONTEXT)),
+    "mycelia-websockets-deflate": Server(
+        "Mycelia (websockets), compressed", _mycelia("websockets", "--deflate", "true")
+    ),
+    "mycelia-socketio": Server("Mycelia (socketio, uvicorn)", _mycelia("socketio")),
     "mycelia-rate": Server("Mycelia, a rate limit on", _mycelia("picows", "--protect", "rate")),
     "mycelia-rates": Server("Mycelia, three rate limits on", _mycelia("picows", "--protect", "rates")),
     "mycelia-timeout": Server("Mycelia, handler timeout on", _mycelia("picows", "--protect", "timeout")),
@@ -73,6 +82,7 @@ SERVERS: dict[str, Server] = {
     "ws": Server("npm ws", _ws),
     "picows": Server("bare picows", _script("picows_server.py")),
     "websockets": Server("websockets", _script("websockets_server.py")),
+    "websockets-deflate": Server("websockets, compressed", _script("websockets_server.py", extra="deflate")),
     "fastapi": Server("FastAPI, uvicorn", _script("fastapi_server.py", own_environment=True)),
     "socketio": Server("python-socketio", _script("socketio_server.py", own_environment=True)),
 }

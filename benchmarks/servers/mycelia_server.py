@@ -1,10 +1,11 @@
-"""The server under test: `mycelia_server.py --engine picows|websockets --port P [--protect NAME]`.
+"""The server under test: `mycelia_server.py --engine picows|websockets|socketio --port P [--protect NAME]`.
 
 Two exposed routes, as an application would write them: `bench://echo` returns the body of its request,
 `bench://publish` broadcasts it (`concurrent`, so that what a publisher has in flight is broadcast in one turn of the
 loop and leaves in one write per recipient). Every protection stays at its default; only `maxConnections`, a capacity
 figure, may be raised to the size of the run, and is printed. `--protect` switches on one protection that is off by
-default, at a limit that is never reached, to measure what it costs.
+default, at a limit that is never reached, to measure what it costs. `socketio` is served by uvicorn, with the settings
+of the rival's (`peers/socketio_server.py`).
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ PROTECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-async def serve(engine: str, port: int, max_connections: int | None, protect: str | None) -> None:
-    """Serves until SIGTERM or SIGINT."""
+def make_system(
+    engine: str, port: int, max_connections: int | None, protect: str | None, deflate: Any = False
+) -> tuple[MessageSystem, WebSocketSubsystem]:
+    """The application, not built yet."""
     system = MessageSystem("bench-server")
     bench = BaseSubsystem("bench", ms=system)
 
@@ -46,9 +49,10 @@ async def serve(engine: str, port: int, max_connections: int | None, protect: st
         counts = await system.send(Message("websocket://broadcast", {"event": "bench", "data": message.body}))
         return {"success": True, "data": counts}
 
-    config: dict[str, Any] = {
-        "websocket": {"type": engine, "host": "127.0.0.1", "port": port, "path": "/ws"},
-    }
+    path = "/socket.io" if engine == "socketio" else "/ws"
+    config: dict[str, Any] = {"websocket": {"type": engine, "host": "127.0.0.1", "port": port, "path": path}}
+    if deflate:
+        config["websocket"]["options"] = {"perMessageDeflate": deflate}
     if max_connections is not None:
         capacities = ("maxConnections", "maxHalfOpen", "maxHalfOpenPerAddress")
         accepts = {"maxMessages": max_connections, "windowMs": 1000}
@@ -60,7 +64,12 @@ async def serve(engine: str, port: int, max_connections: int | None, protect: st
         }
     for section, values in PROTECTIONS.get(protect or "", {}).items():
         config[section] = {**config.get(section, {}), **values}
-    sockets = WebSocketSubsystem("websocket", ms=system, config=config)
+    return system, WebSocketSubsystem("websocket", ms=system, config=config)
+
+
+async def serve(engine: str, port: int, max_connections: int | None, protect: str | None, deflate: Any) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    system, sockets = make_system(engine, port, max_connections, protect, deflate)
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -72,14 +81,28 @@ async def serve(engine: str, port: int, max_connections: int | None, protect: st
         await stop.wait()
 
 
+def serve_by_uvicorn(port: int, max_connections: int | None, protect: str | None) -> None:
+    """Serves Socket.IO until SIGTERM or SIGINT."""
+    import uvicorn
+
+    _, sockets = make_system("socketio", port, max_connections, protect)
+    uvicorn.run(
+        sockets.asgi, host="127.0.0.1", port=port, log_level="warning", loop="uvloop", ws_per_message_deflate=False
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--engine", default="picows", choices=("picows", "websockets"))
+    parser.add_argument("--engine", default="picows", choices=("picows", "websockets", "socketio"))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-connections", type=int, default=None)
     parser.add_argument("--protect", default=None, choices=tuple(PROTECTIONS))
+    parser.add_argument("--deflate", type=json.loads, default=False, help="`perMessageDeflate`, as JSON")
     given = parser.parse_args()
-    work = serve(given.engine, given.port, given.max_connections, given.protect)
+    if given.engine == "socketio":
+        serve_by_uvicorn(given.port, given.max_connections, given.protect)
+        return
+    work = serve(given.engine, given.port, given.max_connections, given.protect, given.deflate)
     if sys.platform == "win32":
         asyncio.run(work)
     else:
