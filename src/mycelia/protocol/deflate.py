@@ -208,10 +208,23 @@ class Inflater:
         self._kept = zlib.decompressobj(-bits) if context else None
 
     def inflate(self, payload: bytes, most: int) -> bytes:
-        """The message (RFC 7692 §7.2.2). Raises FrameFault: 1009 above `most` bytes, 1007 for what is not deflated."""
+        """The message (RFC 7692 §7.2.2). Raises FrameFault: 1009 above `most` bytes, 1007 for what is not deflated.
+
+        What is large already is inflated twice, the first time to see how large it becomes: the compressed form, and as
+        much as is allowed of a bomb, are never held together.
+        """
+        if len(payload) > most // 4:
+            kept = self._kept and self._kept.copy()
+            for _ in self._parts(payload, most):
+                pass
+            self._kept = kept
+        parts = list(self._parts(payload, most))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _parts(self, payload: bytes, most: int) -> Iterator[bytes]:
         inflater = self._kept or zlib.decompressobj(-self._bits)
-        parts: list[bytes] = []
         size = ends = 0
+        window = b""
         try:
             for rest in _pieces(payload):
                 while rest:
@@ -219,25 +232,25 @@ class Inflater:
                     size += len(part)
                     if size > most:
                         raise FrameFault(Close.MESSAGE_TOO_BIG, f"expected at most {most} bytes, got more")
-                    parts.append(part)
+                    yield part
+                    window = (window + part)[-_WINDOW_BYTES:]
                     rest = inflater.unconsumed_tail
                     if inflater.eof:  # a block that says it is the last need not be (RFC 7692 §7.2.3.5)
                         ends += 1
                         if ends > _ENDS:
                             raise FrameFault(Close.INVALID_DATA, f"expected at most {_ENDS} last blocks in a message")
                         rest = inflater.unused_data
-                        inflater = zlib.decompressobj(-self._bits, b"".join(parts)[-_WINDOW_BYTES:])
+                        inflater = zlib.decompressobj(-self._bits, window)
                         if self._context:
                             self._kept = inflater
         except zlib.error:
             raise FrameFault(Close.INVALID_DATA, "expected a deflated message") from None
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _pieces(payload: bytes) -> Iterator[bytes]:
     """The payload and its tail; zlib hands back what of a piece it has not used yet, again and again."""
     if len(payload) <= _STEP_BYTES:
-        yield payload + _TAIL
+        yield b"".join((payload, _TAIL))
         return
     for at in range(0, len(payload), _STEP_BYTES):
         yield payload[at : at + _STEP_BYTES]

@@ -78,7 +78,7 @@ class PacedProtocol(asyncio.BufferedProtocol, ABC):
             if not self._paused:
                 return False
             self._waiting = deque()
-        self._waiting.append((opcode, fin, rsv, payload))
+        self._waiting.append((opcode, fin, rsv, bytes(payload)))
         return True
 
     def inflated(self, size: int) -> None:

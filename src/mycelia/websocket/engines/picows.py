@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # absent from its stub; see the docstring
@@ -153,7 +153,9 @@ class _Parser(WSListener):
             return
         rsv = frame.rsv1 << 2 | frame.rsv2 << 1 | frame.rsv3
         try:
-            owner.on_frame(_OPCODES[frame.msg_type], frame.fin, rsv, frame.get_payload_as_bytes())
+            # What is compressed is inflated in place: a copy would be the largest part of what a bomb costs.
+            payload = cast(bytes, frame.get_payload_as_memoryview()) if frame.rsv1 else frame.get_payload_as_bytes()
+            owner.on_frame(_OPCODES[frame.msg_type], frame.fin, rsv, payload)
         except Exception:
             logger.exception("a frame could not be handled")
             owner.fail(Close.INTERNAL_ERROR, "")

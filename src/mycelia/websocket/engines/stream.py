@@ -177,7 +177,9 @@ class StreamConnection(PacedProtocol):
     # -- frames in -----------------------------------------------------------------------------------
 
     def on_frame(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> None:
-        """Any frame. A subclass may give a checked whole message to `peer.received` itself, while `state` is OPEN
+        """Any frame; the payload of a compressed one (RSV1) may be a view of memory that is used again.
+
+        A subclass may give a checked whole message to `peer.received` itself, while `state` is OPEN
         and no `assembler` holds the beginning of another.
         """
         if self.state is State.CLOSED or self._reader is self._engine.sink:
