@@ -75,7 +75,7 @@ class Heartbeat:
                 return max(self._interval - since, TICK)
             connection.beat_at = clock
             connection.ping()
-            return self._timeout if connection.ping_sent is not None else self._interval
+            return self._interval if connection.ping_sent is None else min(self._timeout, self._interval)
         waited = clock - sent[0]
         if waited < self._timeout:
             return self._timeout - waited

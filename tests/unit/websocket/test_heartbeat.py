@@ -72,6 +72,20 @@ async def test_who_does_not_answer_is_judged_after_the_timeout_unless_we_paused_
             assert again == pytest.approx(TICK if paused or ago > 5 else 5.0 - ago, abs=0.2)
 
 
+async def test_who_answers_is_pinged_every_interval_however_long_an_answer_may_take() -> None:
+    async with room(connection={"pingInterval": 5_000, "pingTimeout": 20_000}) as stage:
+        connection, transport = stage.open()
+        for number in range(1, 4):
+            connection.beat_at = monotonic() - 5
+            assert stage.runtime.heartbeat.due(connection, 0.0) == 5.0
+            assert transport.pings == number
+            connection.control(Control.PONG, b"")
+        connection.beat_at = monotonic() - 5
+        stage.runtime.heartbeat.due(connection, 0.0)
+        assert stage.runtime.heartbeat.due(connection, 0.0) == pytest.approx(20.0, abs=0.2), "one ping at a time"
+        assert transport.pings == 4
+
+
 async def test_a_late_wheel_judges_nobody() -> None:
     async with room(connection=LIMITS) as stage:
         connection, transport = stage.open()
