@@ -72,7 +72,7 @@ class Owner:
         self.failures: list[int] = []
 
     def on_frame(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> None:
-        self.frames.append(Frame(opcode, fin, rsv, payload))
+        self.frames.append(Frame(opcode, fin, rsv, bytes(payload)))
 
     def fail(self, code: int, reason: str) -> None:
         self.failures.append(code)
