@@ -49,8 +49,10 @@ def make_system(
         counts = await system.send(Message("websocket://broadcast", {"event": "bench", "data": message.body}))
         return {"success": True, "data": counts}
 
-    path = "/socket.io" if engine == "socketio" else "/ws"
-    config: dict[str, Any] = {"websocket": {"type": engine, "host": "127.0.0.1", "port": port, "path": path}}
+    endpoint: dict[str, Any] = {"type": "socketio", "path": "/socket.io"}  # host and port are the ASGI server's
+    if engine != "socketio":
+        endpoint = {"type": engine, "host": "127.0.0.1", "port": port, "path": "/ws"}
+    config: dict[str, Any] = {"websocket": endpoint}
     if deflate:
         config["websocket"]["options"] = {"perMessageDeflate": deflate}
     if max_connections is not None:

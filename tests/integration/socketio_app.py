@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from mycelia import BaseSubsystem, Message, MessageSystem
+from mycelia import BaseSubsystem, Message, MessageSystem, RequestTimeout
 from mycelia.websocket import WebSocketSubsystem
 
 __all__ = ["application"]
 
 
 def application() -> Any:
-    """A Socket.IO endpoint at /socket.io and a plain one at /ws, of one subsystem."""
+    """A Socket.IO endpoint at /socket.io and a plain one at /ws, of one subsystem; `ORIGINS` lists other pages."""
     system = MessageSystem("main")
     routes = BaseSubsystem("app", ms=system)
+    origins = os.environ.get("ORIGINS", "").split()
+    options = {"namespaces": ["/", "/admin"]}
     endpoints = [
-        {"type": "socketio", "path": "/socket.io", "options": {"namespaces": ["/", "/admin"]}},
+        {"type": "socketio", "path": "/socket.io", "allowed_origins": origins, "options": options},
         {"type": "asgi", "path": "/ws"},
     ]
     heartbeat = {"ping_interval": 0.3, "ping_timeout": 0.9, "close_timeout": 0.5}
@@ -31,6 +34,24 @@ def application() -> Any:
     async def confirm(connection: Any) -> Any:
         return await connection.request("client://confirm", {"sure": True}, timeout=5)
 
+    async def burst(connection: Any, count: int) -> int:
+        for number in range(count):
+            await connection.send({"event": "burst", "data": number})
+        return count
+
+    async def impatient(connection: Any) -> Any:
+        try:
+            return await connection.request("client://silent", timeout=0.2)
+        except RequestTimeout:
+            return "too late"
+
+    async def volatile(body: Any) -> Any:
+        result = await sockets.websocket.broadcast({"event": "cursor", "data": body}, overflow="volatile")
+        return [result.written, result.dropped]
+
+    async def fail() -> Any:
+        return {"success": False, "error": "not today"}
+
     async def close(connection: Any, code: int) -> None:
         connection.close(code, "as you wish")
 
@@ -40,6 +61,11 @@ def application() -> Any:
         ("app://double", lambda body: {"data": body["data"] * 2}),
         ("app://shout", shout),
         ("app://confirm", confirm),
+        ("app://burst/{count}", burst),
+        ("app://impatient", impatient),
+        ("app://volatile", volatile),
+        ("app://fail", fail),
+        ("app://blob", lambda body: {"type": type(body["data"]).__name__, "data": [b"\x00", body["data"][:1]]}),
         ("app://close/{code}", close),
     ):
         routes.register_route(path, handler, expose=True)

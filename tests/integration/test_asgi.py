@@ -49,7 +49,7 @@ async def served(server: str, application: str, port: int) -> AsyncIterator[str]
     )  # fmt: skip
     reading = asyncio.create_task(process.communicate())
     try:
-        await _listening(port, process)
+        await listening(port, process)
         yield f"ws://127.0.0.1:{port}"
     finally:
         if process.returncode is None:
@@ -62,7 +62,7 @@ async def served(server: str, application: str, port: int) -> AsyncIterator[str]
     assert "Traceback" not in output, output
 
 
-async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
+async def listening(port: int, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(20.0):
         while process.returncode is None:
             try:

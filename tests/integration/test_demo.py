@@ -21,6 +21,9 @@ from websockets.exceptions import ConnectionClosed
 
 from mycelia.demo import serving
 from tests.integration.browser import Browser, Tab, browsing, running
+from tests.integration.test_socketio import Client as SocketioClient
+from tests.integration.test_socketio import client as socketio_client
+from tests.integration.test_sockjs import client as sockjs_client
 from tests.support.parts import NodeClients
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -247,6 +250,45 @@ async def test_two_tabs_talk_to_each_other(devtools: str) -> None:
         await bob.close()
         await ada.until(f"String({HERE}) === 'Ada'")
         assert ada.complaints == bob.complaints == []
+
+
+@pytest.mark.time_limit(60)
+async def test_clients_of_other_protocols_see_the_same_chat(
+    devtools: str, clients: NodeClients, free_port: int
+) -> None:
+    async with (
+        serving(port=0, beside=free_port) as address,
+        browsing(devtools) as browser,
+        socketio_client(clients, f"http://127.0.0.1:{free_port}", "polling,websocket") as bob,
+        sockjs_client(clients, f"http://127.0.0.1:{free_port}/sockjs", "xhr-streaming") as eve,
+    ):
+        ada = await arrive(browser, address, "Ada")
+        await bob.until("connect")
+        assert (await bob.ask("chat://join", {"name": "Bob"}))["data"] == {"name": "Bob", "people": ["Ada", "Bob"]}
+        await eve.until("open")
+        eve.emit({"path": "chat://join", "body": {"name": "Eve"}, "correlationId": "1"})
+        [joined] = await eve.until("answer")
+        assert joined["data"]["people"] == ["Ada", "Bob", "Eve"]
+        await ada.until(f"String({HERE}) === 'Ada,Bob,Eve'")
+        await ada.type("#text", "Hello, both!", enter=True)
+        assert (await heard(bob, 1))["text"] == (await heard(eve, 0))["text"] == "Hello, both!"
+        assert (await bob.ask("chat://say", {"text": "Hello, Ada!"}))["data"] == {"heardBy": 3}
+        eve.emit({"path": "chat://say", "body": {"text": "Hello from Eve!"}, "correlationId": "2"})
+        await ada.until(f"String({SAID}) === 'Hello, both!,Hello, Ada!,Hello from Eve!'")
+        assert (await heard(bob, 1))["name"] == "Bob" and (await heard(bob, 1))["name"] == "Eve"
+        bob.emit("leave")
+        await ada.until(f"String({HERE}) === 'Ada,Eve'")
+        assert ada.complaints == []
+
+
+async def heard(client: SocketioClient, at: int) -> Any:
+    """The next `chat.said` of a client in Node; `at` says where its data are in what that tells."""
+    while True:
+        told = await client.until("event")
+        if at == 1 and told[0] == "chat.said":
+            return told[1]
+        if at == 0 and told[0]["event"] == "chat.said":
+            return told[0]["data"]
 
 
 async def test_markup_in_names_and_messages_stays_text(devtools: str) -> None:

@@ -1,13 +1,25 @@
-"""The engine suite over every engine of ours, on both event loops."""
+"""The engine suite over every engine of ours, on both event loops, and under the servers of others."""
 
 from __future__ import annotations
 
 import pytest
 
 from mycelia.testing.engines import EngineCheck, engine_checks
+from mycelia.websocket.engines.asgi import AsgiEngine
 from mycelia.websocket.engines.base import load_engine
+from mycelia.websocket.engines.memory import MemoryEngine
+from tests.integration.asgi_places import PLACES
 
-ENGINES = ["picows", "websockets", "memory"]
+ENGINES = ["picows", "websockets"]
+MARKS = {
+    "uvicorn-websockets": pytest.mark.filterwarnings("ignore"),  # it is deprecated, and what it builds on
+    "granian": pytest.mark.leaks("embedded it never closes the socket that it listens on"),
+}
+UNDER = [
+    pytest.param(check, name, id=f"{name}-{check}", marks=MARKS.get(name, ()))
+    for name, place in PLACES.items()
+    for check in engine_checks(AsgiEngine.abilities | place().abilities)
+]
 
 
 @pytest.mark.every_loop
@@ -15,3 +27,14 @@ ENGINES = ["picows", "websockets", "memory"]
 @pytest.mark.parametrize("check", engine_checks(), ids=str)
 async def test_engine(check: EngineCheck, engine: str) -> None:
     await check(load_engine(engine))
+
+
+@pytest.mark.every_loop
+@pytest.mark.parametrize("check", engine_checks(MemoryEngine.abilities), ids=str)
+async def test_the_memory_engine(check: EngineCheck) -> None:
+    await check(MemoryEngine)
+
+
+@pytest.mark.parametrize(("check", "server"), UNDER)
+async def test_the_asgi_engine(check: EngineCheck, server: str) -> None:
+    await check(AsgiEngine, PLACES[server]())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import socketio
 from websockets.asyncio.client import connect
 
+from tests.integration.browser import browsing, running
 from tests.integration.harness import within
 from tests.integration.test_asgi import ask, served
 from tests.support.parts import NodeClients
@@ -32,6 +34,7 @@ require("readline").createInterface({ input: process.stdin }).on("line", async (
   const [path, body, bytes] = JSON.parse(line);
   const given = bytes ? { data: Buffer.from(bytes, "hex") } : body;
   if (path === "leave") socket.disconnect();
+  else if (path === "volatile") socket.volatile.emit("app://volatile", body);
   else await socket.timeout(5000).emitWithAck(path, given)
     .then((answer) => say("ack", ...plain([answer])), (error) => say("unanswered", error.message));
 }).on("close", () => process.exit());
@@ -105,6 +108,21 @@ async def test_the_official_client(clients: NodeClients, transports: str, free_p
             assert json.loads(await within(plain.recv())) == {"event": "shout", "data": {"to": "all"}}
             assert await ask(plain, "app://shout", "back") == {"written": 2, "queued": 0, "dropped": 0}
             assert await one.until("event") == ["shout", "back"]
+            assert (await one.ask("app://blob", None, "beef"))["data"] == {
+                "type": "bytes",
+                "data": [{"hex": "00"}, {"hex": "be"}],
+            }
+            failed = (await one.ask("app://fail"))["error"]
+            assert (failed["code"], failed["message"]) == ("HANDLER_ERROR", "not today")
+            assert (await one.ask("app://impatient"))["data"] == "too late"
+            assert (await one.ask("app://volatile", [1, 2]))["data"] == [2, 0]
+            assert await one.until("event") == ["cursor", [1, 2]]
+            assert json.loads(await within(plain.recv()))["event"] == "cursor"
+            one.emit("volatile", "mine")
+            assert await one.until("event") == ["cursor", "mine"]
+            assert json.loads(await within(plain.recv()))["data"] == "mine"
+            assert (await one.ask("app://burst/40"))["data"] == 40
+            assert [await one.until("event") for _ in range(40)] == [["burst", number] for number in range(40)]
             large = "x" * 50_000
             assert (await one.ask("app://echo", large))["data"] == large
             one.emit("app://close/1012")
@@ -128,3 +146,137 @@ async def test_namespaces_and_refusals(clients: NodeClients, free_port: int) -> 
         ):
             async with client(clients, http + path, "polling", auth) as one:
                 assert await one.until("refused") == problem
+
+
+@pytest.mark.time_limit(60)
+@pytest.mark.parametrize("transports", ["polling", "websocket"])
+async def test_clients_come_back_after_a_restart(clients: NodeClients, transports: str, free_port: int) -> None:
+    server = served("uvicorn-websockets", "socketio", free_port)
+    url = await server.__aenter__()
+    async with client(clients, url.replace("ws:", "http:"), transports) as one:
+        sid = (await one.until("connect"))[0]
+        assert (await one.ask("app://echo", 1))["data"] == 1
+        await server.__aexit__(None, None, None)
+        assert (await one.until("disconnect"))[1] is True
+        async with served("uvicorn-websockets", "socketio", free_port):
+            assert (await one.until("connect"))[0] != sid
+            assert (await one.ask("app://echo", 2))["data"] == 2
+            one.emit("leave")
+            await one.until("disconnect")
+
+
+@pytest.mark.time_limit(60)
+@pytest.mark.parametrize("server", ["granian", "hypercorn"])
+async def test_other_servers(clients: NodeClients, server: str, free_port: int) -> None:
+    async with served(server, "socketio", free_port) as url:
+        for transports in ("polling", "websocket", "polling,websocket"):
+            async with client(clients, url.replace("ws:", "http:"), transports, {"token": "abc"}) as one:
+                await one.until("connect")
+                if "," in transports:
+                    assert await one.until("upgrade") == ["websocket"]
+                assert (await one.ask("app://double", None, "00ff"))["data"] == {"data": {"hex": "00ff00ff"}}
+                assert (await one.ask("app://confirm"))["data"] == {"yes": {"sure": True}}
+                assert (await one.ask("app://burst/20"))["data"] == 20
+                one.emit("leave")
+                await one.until("disconnect")
+
+
+@pytest.mark.time_limit(60)
+@pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
+async def test_the_python_client(transports: list[str], free_port: int) -> None:
+    """It throws away a response of more than 16 packets."""
+    async with served("uvicorn-sansio", "socketio", free_port) as url:
+        client, admin = socketio.AsyncClient(reconnection=False), "/admin"
+        came: list[int] = []
+        full = asyncio.Event()
+
+        def burst(number: int) -> None:
+            came.append(number)
+            if len(came) == 100:
+                full.set()
+
+        client.on("burst", burst)
+        client.on("client://confirm", lambda body: {"success": True, "data": body})
+        address = url.replace("ws:", "http:")
+        await within(client.connect(address, transports=transports, namespaces=["/", admin], auth={"token": "abc"}))
+        try:
+            assert (await within(client.call("app://burst/100")))["data"] == 100
+            await within(full.wait())
+            assert came == list(range(100))
+            assert (await within(client.call("app://confirm")))["data"] == {"sure": True}
+            assert (await within(client.call("app://double", {"data": b"\x00\xff"})))["data"] == {
+                "data": b"\x00\xff" * 2
+            }
+            assert (await within(client.call("app://echo", 3, namespace=admin)))["data"] == 3
+        finally:
+            await within(client.disconnect())
+            await within(client.shutdown())
+
+
+# -- in a browser ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def devtools(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Chromium."""
+    with running(chromium, tmp_path_factory.mktemp("chromium")) as address:
+        yield address
+
+
+@asynccontextmanager
+async def pages(clients: NodeClients) -> AsyncIterator[str]:
+    """An origin with a page that has the client's bundle for browsers."""
+    bundle = (clients.folder / "node_modules/socket.io-client/dist/socket.io.min.js").read_bytes()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        script = head.startswith(b"GET /socket.io.js ")
+        body = bundle if script else b"<!doctype html><link rel=icon href=data:,><script src=/socket.io.js></script>"
+        kind = b"text/javascript" if script else b"text/html"
+        length = str(len(body)).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: " + kind)
+        writer.write(b"\r\nContent-Length: " + length + b"\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+PAGE = """new Promise((done, fail) => {
+  const socket = io(%s, {transports: %s, withCredentials: %s, reconnection: false, auth: {token: "abc"}});
+  socket.on("connect_error", (error) => done("refused: " + error.message));
+  socket.on("connect", async () => {
+    const moved = %s ? new Promise((next) => socket.io.engine.on("upgrade", next)) : null;
+    const heard = new Promise((next) => socket.on("shout", next));
+    const answer = await socket.emitWithAck("app://double", {data: new Uint8Array([0, 255])});
+    await socket.emitWithAck("app://shout", "to all");
+    await moved;
+    const bytes = [...new Uint8Array(answer.data.data)];
+    const all = [bytes, await heard, socket.io.engine.transport.name];
+    socket.disconnect();
+    done(JSON.stringify(all));
+  });
+})"""
+
+
+@pytest.mark.time_limit(90)
+async def test_a_page_of_another_origin_in_a_browser(
+    devtools: str, clients: NodeClients, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pages(clients) as listed, pages(clients) as foreign:
+        monkeypatch.setenv("ORIGINS", listed)
+        async with served("uvicorn-websockets", "socketio", free_port) as url, browsing(devtools) as browser:
+            address = json.dumps(url.replace("ws:", "http:"))
+            tab = await browser.open(listed)
+            for transports in (["polling"], ["websocket"], ["polling", "websocket"]):
+                for cookies in ("true", "false"):
+                    upgrade = "true" if len(transports) > 1 else "false"
+                    said = await tab.evaluate(PAGE % (address, json.dumps(transports), cookies, upgrade))
+                    assert json.loads(said) == [[0, 255, 0, 255], "to all", transports[-1]]
+            assert tab.complaints == []
+            tab = await browser.open(foreign)
+            for transports, problem in ((["polling"], "xhr poll error"), (["websocket"], "websocket error")):
+                said = await tab.evaluate(PAGE % (address, json.dumps(transports), "false", "false"))
+                assert said == f"refused: {problem}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from mycelia import BaseSubsystem, MessageSystem
+from mycelia import BaseSubsystem, MessageSystem, server
+from mycelia.edge.errorlog import ErrorsConfig
 from mycelia.kernel.mailbox import QueueConfig
 from mycelia.kernel.router import RouteSettings
-from mycelia.protocol.codes import CLOSES, RETRYABLE, Code
+from mycelia.protocol.codes import CLOSES, RETRYABLE, Code, status_of
 from mycelia.protocol.deflate import DeflateSettings
+from mycelia.server.router import HttpSettings
 from mycelia.websocket import (
     ConnectionConfig,
     RoutingConfig,
@@ -24,7 +27,7 @@ from mycelia.websocket import (
 )
 from mycelia.websocket.certificates import TlsConfig
 from mycelia.websocket.drain import DrainConfig
-from mycelia.websocket.errorlog import ErrorsConfig
+from mycelia.websocket.engines.sockjs_options import SockjsOptions
 from mycelia.websocket.limits import LimitsConfig
 from mycelia.websocket.pressure import OverloadConfig
 from mycelia.websocket.requirement import AuthenticationConfig
@@ -42,8 +45,8 @@ def table(page: str, heading: str) -> list[list[str]]:
 
 
 def test_error_codes() -> None:
-    rows = [(row[0], row[1]) for row in table("codes.md", "Error codes")]
-    assert rows == [(f"`{code.value}`", "yes" if code in RETRYABLE else "no") for code in Code]
+    rows = [tuple(row[:3]) for row in table("codes.md", "Error codes")]
+    assert rows == [(f"`{code.value}`", "yes" if code in RETRYABLE else "no", str(status_of(code))) for code in Code]
 
 
 def test_close_codes() -> None:
@@ -60,6 +63,7 @@ def test_close_codes() -> None:
         ("`websocket`", ServerConfig),
         ("`websocket.tls`", TlsConfig),
         ("`websocket.per_message_deflate`", DeflateSettings),
+        ("`websocket.options` of `sockjs`", SockjsOptions),
         ("`connection`", ConnectionConfig),
         ("`routing`", RoutingConfig),
         ("`authentication`", AuthenticationConfig),
@@ -70,7 +74,11 @@ def test_close_codes() -> None:
     ],
 )
 def test_configuration_keys_spellings_units_and_defaults(heading: str, kind: Any) -> None:
-    rows = table("configuration.md", heading)
+    check_keys("configuration.md", heading, kind)
+
+
+def check_keys(page: str, heading: str, kind: Any) -> None:
+    rows = table(page, heading)
     declared = fields(kind)
     assert [row[0] for row in rows] == [f"`{each.name}`" for each in declared]
     for (_, camel, unit, default, _), each in zip(rows, declared, strict=True):
@@ -80,6 +88,19 @@ def test_configuration_keys_spellings_units_and_defaults(heading: str, kind: Any
         make = each.default_factory
         value = each.default if make is MISSING else make()
         assert default == ("a UUIDv4" if each.name == "generate_connection_id" else f"`{value!r}`")
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("`server`", server.ServerConfig),
+        ("`limits`", server.HttpLimits),
+        ("`health`", server.HealthConfig),
+        ("`authentication`", server.AuthenticationConfig),
+    ],
+)
+def test_configuration_of_the_server(heading: str, kind: Any) -> None:
+    check_keys("server.md", heading, kind)
 
 
 def test_queue_settings() -> None:
@@ -97,6 +118,22 @@ def test_every_method_of_the_facet_is_listed_and_exists() -> None:
     offered = {name for name in vars(WebSocketFacet) if not name.startswith("_")} - inherited
     assert listed == offered
     assert {name for name in vars(WebSocketContract) if not name.startswith("_")} <= listed
+
+
+def test_every_method_of_the_server_facet_is_listed_and_exists() -> None:
+    listed = names([row[0] for row in table("server.md", "The facet")])
+    offered = {name for name in vars(server.ServerFacet) if not name.startswith("_")} - {"dispose"}
+    assert listed == offered
+    assert {name for name in vars(server.ServerContract) if not name.startswith("_")} <= listed
+    settings = table("server.md", "Routes")
+    assert {row[0].strip("`") for row in settings} == set(HttpSettings.__annotations__)
+
+
+def test_the_message_paths_of_the_server() -> None:
+    listed = {row[0].strip("`") for row in table("server.md", "Message paths")}
+    subsystem = server.ServerSubsystem(ms=MessageSystem("main"))
+    asyncio.run(subsystem.build())
+    assert listed == {route.path for route in subsystem.routes}
 
 
 def test_the_members_of_the_connection_exist() -> None:
@@ -120,6 +157,6 @@ def test_route_settings() -> None:
 def test_every_room_is_on_the_map() -> None:
     text = (REFERENCE.parents[1] / "ARCHITECTURE.md").read_text()
     rooms = (REFERENCE.parents[1] / "src" / "mycelia").glob("*/**/*.py")
-    parts = {"auth", "kernel", "protocol", "websocket"}
+    parts = {"auth", "edge", "kernel", "protocol", "server", "websocket"}
     here = [each for each in rooms if parts & set(each.parts) and "hooks" not in each.parts]
     assert {each.stem for each in here if not each.stem.startswith("_") and f"`{each.stem}`" not in text} == set()

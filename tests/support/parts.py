@@ -38,7 +38,7 @@ def node_clients() -> NodeClients:
     node = shutil.which("node")
     if node is None:
         _missing("node", "install Node.js 20 or later with npm")
-    for package in ("ws", "socket.io-client"):
+    for package in ("ws", "socket.io-client", "sockjs-client"):
         if not (CLIENTS / "node_modules" / package).is_dir():
             _missing(f"the npm package {package}", "`make clients` installs it")
     return NodeClients(node)

@@ -167,7 +167,7 @@ def _limited(route: Route, inner: Call, limiter: RateLimiter) -> Call:
 
 def _principal_of(options: Options) -> str | None:
     # Who is not known is told apart by connection: nobody passes for having no name.
-    return options.principal_id or options.connection_id
+    return options.principal_id or options.connection_id or _address_of(options)
 
 
 def _address_of(options: Options) -> str | None:
@@ -176,9 +176,10 @@ def _address_of(options: Options) -> str | None:
     return getattr(client, "network", None) or getattr(client, "remote_address", None)
 
 
-# None stands for a caller that is no client: the program itself is limited by `route` only.
+# None stands for a caller that is no client: the program itself is limited by `route` only. A client without a
+# connection, as of an HTTP request, is told apart by its address.
 _OWNERS: Mapping[str, Callable[[Options], str | None]] = {
-    "connection": lambda options: options.connection_id,
+    "connection": lambda options: options.connection_id or _address_of(options),
     "principal": _principal_of,
     "address": _address_of,
     "route": lambda options: None,

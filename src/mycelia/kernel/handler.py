@@ -18,7 +18,7 @@ from mycelia.errors import InvalidBody, InvalidPath, RouteError, SignatureError
 from mycelia.kernel.path import Pattern
 from mycelia.kernel.router import Call
 
-__all__ = ["RESERVED", "Parameter", "Plan", "compile_plan"]
+__all__ = ["RESERVED", "FromText", "Parameter", "Plan", "compile_plan"]
 
 RESERVED = ("message", "params", "options", "connection", "body")
 Source = Literal["message", "params", "options", "connection", "body", "path", "default"]
@@ -28,6 +28,10 @@ _AT = re.compile(r" - at `([^`]*)`(?: in `([^`]*)`)?$")
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _AS_IS = (_EMPTY, Any, object)
 _MAPPINGS = (dict, Mapping, MutableMapping)
+
+
+class FromText(dict[str, Any]):
+    """A body that came as text, such as a query: its texts become what the annotation asks for (`"7"` an `int`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +236,7 @@ def _body_converter(annotation: Any, default: Any) -> Callable[[Any], Any] | Non
 
     def validate(body: Any) -> Any:
         try:
-            return _convert(body, annotation)
+            return _convert(body, annotation, strict=type(body) is not FromText)
         except msgspec.ValidationError as fault:
             problem, at = str(fault), "$"
             if found := _AT.search(problem):

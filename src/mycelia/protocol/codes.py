@@ -1,6 +1,6 @@
-"""The codes of the wire language: error codes of responses, and WebSocket close codes.
+"""The codes of the wire language: error codes of responses, their HTTP status, and WebSocket close codes.
 
-`CLOSES` is the one table of close codes; server, clients and documentation read it.
+`STATUSES` and `CLOSES` are the only tables of their kind; servers, clients and documentation read them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 __all__ = [
     "CLOSES",
     "RETRYABLE",
+    "STATUSES",
     "Close",
     "CloseFault",
     "CloseInfo",
@@ -22,6 +23,7 @@ __all__ = [
     "may_send",
     "parse_close",
     "reconnects",
+    "status_of",
 ]
 
 
@@ -44,10 +46,41 @@ class Code(StrEnum):
     DISABLED = "DISABLED"
     HANDLER_ERROR = "HANDLER_ERROR"
     WEBSOCKET_ERROR = "WEBSOCKET_ERROR"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    TOO_LARGE = "TOO_LARGE"
 
 
 RETRYABLE: frozenset[Code] = frozenset({Code.OVERLOADED, Code.RATE_LIMITED, Code.TIMEOUT})
 """Codes after which the same request may succeed later, unchanged."""
+
+STATUSES: Mapping[Code, int] = MappingProxyType(
+    {
+        Code.INVALID_JSON: 400,
+        Code.INVALID_MESSAGE: 400,
+        Code.INVALID_PATH: 422,
+        Code.INVALID_BODY: 422,
+        Code.UNSUPPORTED_DATA: 415,
+        Code.NOT_FOUND: 404,
+        Code.UNAUTHORIZED: 401,
+        Code.FORBIDDEN: 403,
+        Code.RATE_LIMITED: 429,
+        Code.TIMEOUT: 504,
+        Code.OVERLOADED: 503,
+        Code.CANCELLED: 503,
+        Code.CONNECTION_NOT_FOUND: 404,
+        Code.DISABLED: 403,
+        Code.HANDLER_ERROR: 500,
+        Code.WEBSOCKET_ERROR: 500,
+        Code.METHOD_NOT_ALLOWED: 405,
+        Code.TOO_LARGE: 413,
+    }
+)
+"""The HTTP status of a response with this code (RFC 9110 §15)."""
+
+
+def status_of(code: str) -> int:
+    """The HTTP status of an error code; 500 for one that a handler made up."""
+    return STATUSES.get(code, 500)  # type: ignore[call-overload, no-any-return]  # a Code is a str and equals it
 
 
 class Close(IntEnum):

@@ -19,6 +19,7 @@ __all__ = [
     "BEARER_PREFIX",
     "Credentials",
     "Source",
+    "bearer",
     "choose_subprotocol",
     "cookies",
     "credentials",
@@ -67,17 +68,23 @@ def credentials(handshake: Handshake) -> Credentials:
 
     Authorization wins over a subprotocol, and both win over the URL, which somebody else may have written.
     """
-    lines = handshake.headers.lines("authorization")
-    if lines:
-        scheme, _, token = lines[0].partition(" ")
-        if len(lines) == 1 and scheme.lower() == "bearer" and (token := token.strip()):
-            return Credentials(token, "authorization")
+    if (token := bearer(handshake)) is not None:
+        return Credentials(token, "authorization")
     for name in handshake.subprotocols:
         if name.startswith(BEARER_PREFIX) and (decoded := _decode_bearer(name)):
             return Credentials(decoded, "subprotocol")
     if "?" in handshake.target and (given := handshake.query.get("token")):
         return Credentials(given, "query")
     return Credentials()
+
+
+def bearer(handshake: Handshake) -> str | None:
+    """The token of `Authorization: Bearer …` (RFC 6750 §2.1), of the one such header that there may be."""
+    lines = handshake.headers.lines("authorization")
+    if len(lines) != 1:
+        return None
+    scheme, _, token = lines[0].partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def cookies(handshake: Handshake) -> Mapping[str, str]:

@@ -34,3 +34,18 @@ class Heart:
         self.pong_due = (now if late > self._timeout / 4 else self.ping_due) + self._timeout
         self.ping_due = inf
         return True
+
+    def lost(self, now: float) -> bool:
+        """Whether the client has not answered in time. Of a process that was busy it gets a little more of that: what
+        the client sent meanwhile has not been read yet.
+        """
+        late = now - self.pong_due
+        if late > self._timeout / 4:
+            self.spare(now)
+            return False
+        return late >= 0
+
+    def spare(self, now: float) -> None:
+        """Whoever is not read is not judged yet."""
+        if self.pong_due <= now:
+            self.pong_due = now + self._timeout / 4

@@ -28,21 +28,21 @@ from mycelia.protocol.engineio import (
 )
 from mycelia.protocol.engineio_heart import Heart
 from mycelia.protocol.engineio_output import Beat, End, Ended, Hang, Output, Received, Reply, Write, refused
+from mycelia.protocol.engineio_upgrade import Step, Upgrade
 
 __all__ = ["Session"]
 
 _PING, _CLOSE, _NOOP = Packet(PacketKind.PING), Packet(PacketKind.CLOSE), Packet(PacketKind.NOOP)
 _PROBED = Packet(PacketKind.PONG, b"probe")
 _MESSAGE: Final = PacketKind.MESSAGE
-_NOOP_DELAY: Final = 0.1  # seconds until a GET is answered in an upgrade: it may have overtaken the end of that
 
 
 class Session:
     """The state of one session; every method returns what is to be done now, in order."""
 
     __slots__ = (
-        "_close", "_close_due", "_get", "_heart", "_noop_due", "_post", "_probe", "_probed", "_socket", "_terms",
-        "_upgrade_due", "_waiting", "over", "sid",
+        "_close", "_close_due", "_get", "_heart", "_post", "_socket", "_terms", "_upgrade", "_waiting", "over",
+        "parting", "sid",
     )  # fmt: skip
 
     def __init__(self, sid: str, terms: Terms, now: float) -> None:
@@ -52,16 +52,16 @@ class Session:
         self._get: Hashable = None
         self._post: Hashable = None
         self._socket: Hashable = None
-        self._probe: Hashable = None  # a WebSocket that the session may move to
-        self._probed = False
+        self._upgrade = Upgrade(terms.upgrade_timeout)
+        self.parting = False  # it was closed by its client, whose last GET may still be on its way
         self._close: tuple[int, str] | None = None  # what the server closes with, once everything is sent
         self._heart = Heart(terms.ping_interval, terms.ping_timeout, now)
-        self._upgrade_due = self._close_due = self._noop_due = inf
+        self._close_due = inf
 
     @property
-    def upgraded(self) -> bool:
-        """Whether the session lives in a WebSocket."""
-        return self._socket is not None
+    def home(self) -> Hashable:
+        """The WebSocket that it lives in, where messages may be written as they are; None before, and at the end."""
+        return self._socket if self._close is None else None
 
     @property
     def buffered(self) -> int:
@@ -71,7 +71,7 @@ class Session:
     @property
     def due(self) -> float:
         """When `tick` is wanted next; infinity when the session is over."""
-        dues = self._heart.ping_due, self._heart.pong_due, self._upgrade_due, self._close_due, self._noop_due
+        dues = self._heart.ping_due, self._heart.pong_due, self._upgrade.due, self._close_due, self._upgrade.noop_due
         return inf if self.over else min(dues)
 
     # -- the beginning -------------------------------------------------------------------------------
@@ -89,6 +89,9 @@ class Session:
 
     def get(self, key: Hashable, now: float) -> list[Output]:
         """A GET of this session: answered at once when there is something, else when there will be."""
+        if self.parting:
+            self.parting = False
+            return [Reply(key, 200, part(_NOOP))]
         out = self.tick(now)
         if not self._takes_requests(key, out):
             return out
@@ -97,8 +100,7 @@ class Session:
             self._end(out, End.OVERLAP)
             return out
         self._get = key
-        if self._probed:
-            self._noop_due = now + _NOOP_DELAY
+        self._upgrade.waits(now)
         self._flush(out)
         return out
 
@@ -144,8 +146,8 @@ class Session:
         if key == self._socket:
             self._socket = None
             self._end(out, End.LOST)
-        elif key == self._probe:
-            self._forget_probe()
+        elif key == self._upgrade.key:
+            self._upgrade.forget()
         elif key == self._get:
             self._get = None
         elif key == self._post:
@@ -157,11 +159,18 @@ class Session:
     def websocket(self, key: Hashable, now: float) -> list[Output]:
         """A WebSocket that names this session: the session may move there; a second one is hung up on."""
         out = self.tick(now)
-        if self.over or self._socket is not None or self._probe is not None or not self._terms.upgrades:
+        if self.over or self._socket is not None or self._upgrade.key is not None or not self._terms.upgrades:
             out.append(Hang(key, 1008, "this session has a WebSocket, or takes none"))
         else:
-            self._probe, self._upgrade_due = key, now + self._terms.upgrade_timeout
+            self._upgrade.begin(key, now)
         return out
+
+    def message(self, key: Hashable, text: bytes, now: float) -> bytes | None:
+        """What `frame` would give of a text that is a message, in short; None for what is left to `frame`."""
+        if key is not self.home or text[:1] != b"4" or len(text) > self._terms.max_payload_bytes:
+            return None
+        self._heart.alive(now)
+        return text[1:]
 
     def frame(self, key: Hashable, payload: bytes, binary: bool, now: float) -> list[Output]:
         """A message in a WebSocket of this session."""
@@ -175,29 +184,16 @@ class Session:
                 self._take(read_frame(payload, binary), now, out)
             except PacketFault as fault:
                 self._end(out, End.FAULT, fault.close_code, fault.reason)
-        elif key == self._probe:
-            self._advance(b"" if binary else payload, now, out)
+        elif key == self._upgrade.key:
+            match self._upgrade.step(b"" if binary else payload, self._get is not None, now):
+                case Step.PROBED:
+                    out.append(Write(key, *write_frame(_PROBED)))
+                case Step.DONE:
+                    self._socket = key
+                    self._flush(out)
+                case Step.WRONG:
+                    out.append(Hang(key, 1002, "expected `2probe` and then `5` to upgrade"))
         return out
-
-    def _advance(self, text: bytes, now: float, out: list[Output]) -> None:
-        """One more step of the upgrade: `2probe` is answered `3probe`, and `5` completes it."""
-        key = self._probe
-        if not self._probed and text == b"2probe":
-            self._probed = True
-            out.append(Write(key, *write_frame(_PROBED)))
-            self._noop_due = now + _NOOP_DELAY
-        elif self._probed and text == b"5":
-            self._forget_probe()
-            self._socket = key
-            self._noop_due = inf if self._get is None else now + _NOOP_DELAY
-            self._flush(out)
-        else:
-            out.append(Hang(key, 1002, "expected `2probe` and then `5` to upgrade"))
-            self._forget_probe()
-
-    def _forget_probe(self) -> None:
-        self._probe, self._probed = None, False
-        self._upgrade_due = self._noop_due = inf
 
     # -- what the server does ------------------------------------------------------------------------
 
@@ -243,22 +239,24 @@ class Session:
         self._end(out, End.SERVER)
         return out
 
-    def tick(self, now: float) -> list[Output]:
-        """What the time brings: a ping, or an end to waiting."""
+    def tick(self, now: float, judge: bool = True) -> list[Output]:
+        """What the time brings: a ping, or an end to waiting; without `judge` no end for want of an answer."""
         out: list[Output] = []
         if self.over or now < self.due:
             return out
-        if now >= self._upgrade_due:
-            out.append(Hang(self._probe, 1002, "the upgrade took too long"))
-            self._forget_probe()
-        if now >= self._noop_due:
+        if now >= self._upgrade.due:
+            out.append(Hang(self._upgrade.key, 1002, "the upgrade took too long"))
+            self._upgrade.forget()
+        if now >= self._upgrade.noop_due:
             if self._get is not None:
                 late = self._socket is not None
                 out.append(refused(self._get, Refusal.BAD_REQUEST) if late else Reply(self._get, 200, part(_NOOP)))
-            self._get, self._noop_due = None, inf
+            self._get, self._upgrade.noop_due = None, inf
+        if not judge:
+            self._heart.spare(now)
         if now >= self._close_due:
             self._end(out, End.SERVER)
-        elif now >= self._heart.pong_due:
+        elif self._heart.lost(now):
             self._end(out, End.HEARTBEAT)
         elif self._heart.beats(now):
             self._waiting.put(_PING, first=True)  # control does not wait behind messages
@@ -303,6 +301,7 @@ class Session:
         if self.over:
             return
         self.over = True
+        self.parting = why is End.CLIENT and self._get is None and self._post is not None
         code, reason = (code or why.code), (reason or why.text)
         if why is End.SERVER and self._close is not None:
             code, reason = self._close
@@ -311,9 +310,8 @@ class Session:
         if self._post is not None:
             done = why is End.CLIENT
             out.append(Reply(self._post, 200, b"ok") if done else refused(self._post, Refusal.UNKNOWN_SESSION))
-        for socket in (self._socket, self._probe):
-            if socket is not None:
-                out.append(Hang(socket, code, reason))
-        self._get = self._post = self._socket = self._probe = None
+        out.extend(Hang(socket, code, reason) for socket in (self._socket, self._upgrade.key) if socket is not None)
+        self._get = self._post = self._socket = None
+        self._upgrade.forget()
         self._waiting = Waiting()
         out.append(Ended(why, code, reason))

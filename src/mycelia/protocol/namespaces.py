@@ -17,12 +17,14 @@ from mycelia.errors import Overloaded
 from mycelia.protocol.engineio import PacketFault
 from mycelia.protocol.envelope import ProtocolFault
 from mycelia.protocol.socketio import (
+    MAIN,
     Message,
     SocketKind,
     SocketPacket,
     connect_error,
     connected,
     disconnect,
+    is_plain_event,
     read_packet,
     write_packet,
 )
@@ -40,6 +42,7 @@ class Bounds:
     namespace_length: int = 128
     pending_acks: int = 256  # of one namespace; 0 where somebody else knows which are awaited
     connect_timeout: float = 45.0  # without any namespace
+    auth_bytes: int = 16 * 1024  # of what CONNECT brings, as of a head in HTTP
 
 
 class Joining(NamedTuple):
@@ -77,6 +80,9 @@ class _Phase(Enum):
     LEFT = "left by the server, which the client may not know yet"
 
 
+_JOINED = _Phase.JOINED  # reading a member of an Enum class costs as much as a call
+
+
 class _Place:
     """What is known of one namespace."""
 
@@ -103,6 +109,13 @@ class Namespaces:
         self.due = now + bounds.connect_timeout  # when `check` is wanted next
 
     # -- what the client sends -----------------------------------------------------------------------
+
+    def passes(self, text: bytes) -> bool:
+        """Whether a text is an event for the main namespace, whole as it stands: `receive` in short."""
+        place = self._places.get(MAIN)
+        if place is None or place.phase is not _JOINED or self._awaiting is not None:
+            return False
+        return len(text) <= self._bounds.packet_bytes and is_plain_event(text)
 
     def receive(self, payload: bytes, binary: bool, now: float) -> Happening | None:
         """What a message means; None for a part of a packet, and for what comes too late. Raises PacketFault."""
@@ -141,7 +154,7 @@ class Namespaces:
 
     def _whole(self, packet: SocketPacket) -> Called | Acked | None:
         place = self._places.get(packet.namespace)
-        if place is None or place.phase is not _Phase.JOINED:
+        if place is None or place.phase is not _JOINED:
             self.stray += 1
             return None
         if packet.kind is SocketKind.EVENT:
@@ -167,6 +180,8 @@ class Namespaces:
             raise PacketFault(f"expected a namespace of at most {self._bounds.namespace_length} characters", 1009)
         if place is None and len(self._places) >= self._bounds.namespaces:
             raise PacketFault(f"expected at most {self._bounds.namespaces} namespaces", 1008)
+        if len(packet.data) > self._bounds.auth_bytes:
+            raise PacketFault(f"CONNECT: expected at most {self._bounds.auth_bytes} bytes", 1009)
         try:
             auth = packet.value() or {}
         except ProtocolFault as fault:
@@ -193,7 +208,7 @@ class Namespaces:
     def joined(self, namespace: str) -> bool:
         """Whether the client is connected to it; only then anything can be sent there."""
         place = self._places.get(namespace)
-        return place is not None and place.phase is _Phase.JOINED
+        return place is not None and place.phase is _JOINED
 
     def accept(self, namespace: str, sid: str) -> tuple[Message, ...]:
         """Grants a CONNECT; nothing is sent when the client no longer waits for it."""
@@ -214,7 +229,7 @@ class Namespaces:
     def leave(self, namespace: str, now: float) -> tuple[Message, ...]:
         """Ends the client's connection to a namespace; what it has sent meanwhile is dropped and counted."""
         place = self._places.get(namespace)
-        if place is None or place.phase is not _Phase.JOINED:
+        if place is None or place.phase is not _JOINED:
             return ()
         self._places[namespace] = left = _Place()
         left.phase = _Phase.LEFT
@@ -228,7 +243,7 @@ class Namespaces:
     def ask(self, namespace: str, values: Sequence[Any]) -> tuple[int, tuple[Message, ...]]:
         """An event that wants an ack, and its id. Raises Overloaded, InvalidMessage, and KeyError: not there."""
         place = self._places.get(namespace)
-        if place is None or place.phase is not _Phase.JOINED:
+        if place is None or place.phase is not _JOINED:
             raise KeyError(namespace)
         if len(place.asked) >= self._bounds.pending_acks > 0:
             raise Overloaded("acks that one client owes", self._bounds.pending_acks)

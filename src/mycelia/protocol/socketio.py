@@ -21,6 +21,7 @@ from mycelia.protocol.value import fits, lower
 
 __all__ = [
     "MAIN",
+    "MOST_ATTACHMENTS",
     "RESERVED",
     "Message",
     "SocketKind",
@@ -28,12 +29,17 @@ __all__ = [
     "connect_error",
     "connected",
     "disconnect",
+    "holds_bytes",
     "is_namespace",
+    "is_plain_event",
     "read_packet",
     "write_packet",
 ]
 
 MAIN: Final = "/"
+MOST_ATTACHMENTS: Final = 10
+"""Of one packet that is sent: clients end the session over one with more."""
+
 RESERVED: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
@@ -57,7 +63,9 @@ class SocketKind(IntEnum):
 _BINARY: Final = {SocketKind.EVENT: SocketKind.BINARY_EVENT, SocketKind.ACK: SocketKind.BINARY_ACK}
 _PLAIN: Final = {binary: plain for plain, binary in _BINARY.items()}
 _HEAD: Final = re.compile(rb"(?:([56])([0-9]{1,6})-|([0-4]))(?:(/[^,]*)(?:,|\Z))?([0-9]{1,16})?")
+_EVENT_HEAD: Final = re.compile(rb"2[0-9]{0,15}(?=\[)").match  # in the main namespace, without attachments
 _LARGEST_ID: Final = 2**53 - 1  # what JavaScript can count
+_CONTAINERS: Final = frozenset({dict, list, tuple})
 _MARK: Final = "_placeholder"
 _CODEC: Final = JsonCodec()
 _REFUSALS: Final = (MsgspecError, ValueError, RecursionError)
@@ -133,6 +141,17 @@ def read_packet(text: bytes, max_attachments: int) -> SocketPacket:
     return SocketPacket(kind, name, id_, _check(kind, id_, data), data, awaited)
 
 
+def is_plain_event(text: bytes) -> bool:
+    """Whether a text is an event in the main namespace that `read_packet` would take, and whole; in short."""
+    head = _EVENT_HEAD(text)
+    if head is None:
+        return False
+    try:
+        return _call(text[head.end() :]).name not in RESERVED
+    except _REFUSALS:
+        return False
+
+
 def _namespace(raw: bytes) -> str:
     try:
         name = raw.decode()
@@ -197,7 +216,8 @@ def _put_back(value: Any, attachments: Sequence[bytes], missing: set[int]) -> An
 def write_packet(kind: SocketKind, namespace: str, id_: int | None, values: Sequence[Any]) -> tuple[Message, ...]:
     """The messages of an event, whose first value is its name, or of an ack; bytes in it become attachments.
 
-    Raises InvalidMessage for what cannot be encoded, and for a name that clients would take for their own.
+    Raises InvalidMessage for what cannot be encoded, for a name that clients would take for their own, and for more
+    attachments than they take.
     """
     if kind not in _BINARY:
         raise ValueError(f"expected EVENT or ACK, got {kind.name}")
@@ -209,8 +229,11 @@ def write_packet(kind: SocketKind, namespace: str, id_: int | None, values: Sequ
     if not fits(whole):
         whole = lower(whole)
     attachments: list[bytes] = []
-    if _has_bytes(whole):
+    if holds_bytes(whole):
         whole = _take_out(whole, attachments)
+        if len(attachments) > MOST_ATTACHMENTS:
+            most = f"expected at most {MOST_ATTACHMENTS} binary values in one Socket.IO packet"
+            raise InvalidMessage(f"{most}, which is what clients take, got {len(attachments)}")
     number = b"%d-" % len(attachments) if attachments else b""
     shown = _BINARY[kind] if attachments else kind
     tail = b"" if id_ is None else b"%d" % id_
@@ -238,13 +261,16 @@ def _prefix(namespace: str) -> bytes:
     return b"" if namespace == MAIN else namespace.encode() + b","
 
 
-def _has_bytes(value: Any) -> bool:
+def holds_bytes(value: Any) -> bool:
+    """Whether there is binary data in a value."""
     kind = type(value)
-    if kind is dict:
-        return any(map(_has_bytes, value.values()))
-    if kind is list or kind is tuple:
-        return any(map(_has_bytes, value))
-    return kind is bytes
+    if kind not in _CONTAINERS:
+        return kind is bytes
+    for each in value.values() if kind is dict else value:
+        kind = type(each)
+        if kind is bytes or (kind in _CONTAINERS and holds_bytes(each)):
+            return True
+    return False
 
 
 def _take_out(value: Any, attachments: list[bytes]) -> Any:

@@ -8,6 +8,7 @@ attachments and their lengths.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,16 @@ from mycelia.protocol.codes import Code
 from mycelia.protocol.engineio import PacketFault
 from mycelia.protocol.envelope import Envelope, ProtocolFault, Request, Response, from_mapping, to_mapping
 from mycelia.protocol.json import JsonCodec
-from mycelia.protocol.socketio import MAIN, RESERVED, Message, SocketKind, SocketPacket, read_packet, write_packet
+from mycelia.protocol.socketio import (
+    MAIN,
+    RESERVED,
+    Message,
+    SocketKind,
+    SocketPacket,
+    holds_bytes,
+    read_packet,
+    write_packet,
+)
 
 __all__ = ["AGREED", "WHOLE", "SocketioCodec", "join", "rejoin", "split"]
 
@@ -27,6 +37,8 @@ AGREED: Final = "mycelia.v1.json"
 
 _MOST: Final = 1_000_000  # attachments; the engine has bounded them
 _SIZE: Final = 4  # bytes of a length
+_PLAIN: Final = re.compile(rb"2([0-9]{0,15})(?=\[)").match  # an event without attachments
+_APART: Final = RESERVED | {WHOLE}
 _EVENT, _ACK = SocketKind.EVENT, SocketKind.ACK
 _JSON: Final = JsonCodec()
 _PREFIX: Final = "s-"  # of the correlation ids of our own requests; what follows is the id of their ack
@@ -95,9 +107,15 @@ class SocketioCodec:
 
     def decode(self, payload: bytes) -> Envelope:
         """The envelope in a packet; raises ProtocolFault, with the id of the ack that is waited for."""
-        text, pieces = _split(payload)
         id_: int | None = None
         try:
+            if head := _PLAIN(payload):
+                id_ = int(head[1]) if head[1] else None
+                values: Any = _JSON.decode_value(payload[head.end() :])
+                if values and type(values[0]) is str and values[0] not in _APART:
+                    body = values[1] if len(values) > 1 else None
+                    return Request(values[0], body, id_, None if head[1] else {"noReply": True})
+            text, pieces = _split(payload)
             packet = read_packet(text, _MOST)._replace(awaited=0, attachments=tuple(pieces))
             id_ = packet.id if packet.kind is _EVENT else None
             values = packet.value()
@@ -130,6 +148,13 @@ class SocketioCodec:
 
     def encode(self, envelope: Envelope) -> bytes:
         """The packet of an envelope; raises InvalidMessage naming what cannot be encoded."""
+        if (
+            type(envelope) is Response  # the hot case: a success, without attachments
+            and type(envelope.correlation_id) is int
+            and envelope.error is None
+            and not holds_bytes(envelope.data)
+        ):
+            return b"3%d[%b]" % (envelope.correlation_id, _JSON.encode(envelope))
         if isinstance(envelope, Request):
             id_ = _ack_id(envelope.correlation_id)
             if id_ is not None and envelope.path not in RESERVED:

@@ -16,37 +16,11 @@ from collections.abc import Sequence
 from mycelia.errors import EngineError
 from mycelia.protocol.deflate import DeflateSettings, Negotiator
 from mycelia.protocol.handshake import Accept, Handshake
+from mycelia.testing.peers import EchoPeer
 from mycelia.testing.protocols import PROTOCOLS, serve_protocol
-from mycelia.websocket.engines.base import Control, EngineOptions, Transport, load_engine
+from mycelia.websocket.engines.base import EngineOptions, load_engine
 
 __all__ = ["EchoPeer", "main", "serve"]
-
-
-class EchoPeer:
-    """Sends every message back; stops reading while its client does not read."""
-
-    __slots__ = ("_transport",)
-
-    _transport: Transport
-
-    def opened(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def received(self, payload: bytes, binary: bool) -> None:
-        self._transport.send(payload, binary)
-
-    def control(self, kind: Control, payload: bytes) -> None: ...
-
-    def congested(self, full: bool) -> None:
-        pause = getattr(self._transport, "pause" if full else "resume", None)
-        if pause is not None:
-            pause()
-
-    def leaving(self) -> None: ...
-
-    def failed(self, code: int, reason: str) -> None: ...
-
-    def closed(self, code: int, reason: str) -> None: ...
 
 
 async def serve(engine_name: str, port: int, max_bytes: int, deflate: bool = False) -> None:

@@ -55,7 +55,7 @@ async def dial(engine: Engine) -> Wire:
     address = engine.address()
     if address is None:
         raise ConnectionRefusedError(f"the {engine.name} engine has no address")
-    return TcpWire(*await asyncio.open_connection(*address, limit=_READ_BYTES))
+    return await TcpWire.to(address)
 
 
 class TcpWire:
@@ -65,6 +65,10 @@ class TcpWire:
         self._reader, self._writer = reader, writer
         self._parser = FrameParser(masked=False)
         self._frames: deque[Frame] = deque()
+
+    @classmethod
+    async def to(cls, address: tuple[str, int]) -> TcpWire:
+        return cls(*await asyncio.open_connection(*address, limit=_READ_BYTES))
 
     async def send_head(self, data: bytes) -> None:
         with suppress(ConnectionError):
@@ -81,8 +85,10 @@ class TcpWire:
         for line in lines:
             name, _, value = line.partition(": ")
             headers[name.lower()] = value
-        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return Answer(int(first.split(" ")[1]), headers, body)
+        status, length = int(first.split(" ")[1]), headers.get("content-length")
+        if length is None and status != 101 and headers.get("connection", "").lower() == "close":
+            return Answer(status, headers, await self._reader.read())  # RFC 9112 §6.3: up to the end
+        return Answer(status, headers, await self._reader.readexactly(int(length or "0")))
 
     async def send(self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0) -> None:
         with suppress(ConnectionError):
@@ -96,6 +102,7 @@ class TcpWire:
             except ConnectionError:
                 return None
             if not data:
+                self._writer.close()  # as TCP clients do: a server may wait for it
                 return None
             self._frames.extend(self._parser.feed(data))
         return self._frames.popleft()

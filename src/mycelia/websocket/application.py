@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mycelia.errors import BuildError, ConfigError
+from mycelia.edge.lifespan import live
+from mycelia.errors import ConfigError
+from mycelia.protocol.asgi_scope import CanServe, Receive, Scope, Send, answer, path_of, refuse
 from mycelia.protocol.handshake import HttpReply
 from mycelia.websocket.config import ServerConfig, load_config
-from mycelia.websocket.engines.asgi_scope import CanServe, Receive, Scope, Send, answer, path_of, refuse
 from mycelia.websocket.engines.base import load_engine
 
 if TYPE_CHECKING:
     from mycelia.websocket.subsystem import WebSocketSubsystem
 
 __all__ = ["Application", "AsgiApplication"]
-
-logger = logging.getLogger("mycelia.websocket")
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 """Any ASGI 3 application."""
@@ -47,7 +45,7 @@ class AsgiApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "lifespan":
-            await self._live(receive, send)
+            await live(self._subsystem, receive, send)
         elif kind in ("websocket", "http"):
             await self._serve(scope, receive, send)
         else:
@@ -92,25 +90,6 @@ class AsgiApplication:
             if each.own and root.endswith(each.own) and (each.below or path == "/"):  # it is mounted at its own path
                 return each.at, f"{each.own}{path}" if each.below else each.path
         return None
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """Runs the message system for as long as the server runs (ASGI lifespan)."""
-        await receive()
-        started = False
-        try:
-            system = self._subsystem.ms
-            if system is None:
-                raise BuildError(self._subsystem.name, "expected ms=MessageSystem(…): the system is what is started")
-            async with system:
-                await send({"type": "lifespan.startup.complete"})
-                started = True
-                await receive()
-        except Exception as error:
-            what = "shutdown" if started else "startup"
-            logger.exception("lifespan %s failed", what)
-            await send({"type": f"lifespan.{what}.failed", "message": f"{type(error).__name__}: {error}"})
-        else:
-            await send({"type": "lifespan.shutdown.complete"})
 
 
 class _Endpoint(NamedTuple):

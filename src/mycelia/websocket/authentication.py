@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mycelia.auth import CanClose, Credential, Identity
-from mycelia.auth.authenticator import TOKEN_BYTES
+from mycelia.edge.faults import outcome_response
+from mycelia.edge.judge import Judge, cookie_origins
+from mycelia.edge.logins import FailedLogins
+from mycelia.edge.redaction import hide, secrets_of, traceback_without
 from mycelia.errors import (
     Disabled,
     Forbidden,
@@ -23,22 +26,18 @@ from mycelia.errors import (
     RequestTimeout,
     Unauthorized,
     Unavailable,
-    Untimely,
 )
 from mycelia.protocol.codes import Close
 from mycelia.protocol.credentials import cookies, credentials
 from mycelia.protocol.envelope import Request
 from mycelia.protocol.handshake import Handshake, origin_allowed
 from mycelia.websocket.expiry import Expiry
-from mycelia.websocket.faults import outcome_response
 from mycelia.websocket.first import FirstMessage, token_of
 from mycelia.websocket.inbound import silent
-from mycelia.websocket.logins import FailedLogins, is_guess
 from mycelia.websocket.notice import notice
 from mycelia.websocket.outbox import Overflow
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import ClientOptions, identity_of, is_renewing
-from mycelia.websocket.redaction import hide, secrets_of, traceback_without
 from mycelia.websocket.refusals import Limit
 from mycelia.websocket.transform import Transforms
 
@@ -69,10 +68,10 @@ class Authentication:
         self._transforms = Transforms(runtime.config.routing)
         times = self.config.warning, self.config.grace
         self.expiry: Expiry[WebSocketConnection] = Expiry(times, self._warn, self._end)
-        # `*` says that a page may connect, not that it may use whatever cookies its visitors happen to have.
         self._cookie_origins = [
-            each for server in runtime.config.websocket for each in server.allowed_origins if each not in ("*", "null")
+            each for server in runtime.config.websocket for each in cookie_origins(server.allowed_origins)
         ]
+        self._judges = Judge(self.config.authenticator, self.failures, lambda: self.expiry.clock())
 
     # -- at the handshake ------------------------------------------------------------------------------
 
@@ -244,22 +243,7 @@ class Authentication:
         return Credential(found.token, found.source, cookies(request) if allowed else {})
 
     async def _judge(self, credential: Credential, connection: WebSocketConnection) -> Identity:
-        assert self.config.authenticator is not None
-        if credential.empty:
-            raise NoCredential("no credential was given")
-        if credential.token is not None and len(credential.token) > TOKEN_BYTES:
-            raise Unauthorized(f"expected a token of at most {TOKEN_BYTES} characters, got {len(credential.token)}")
-        try:
-            identity = await self.config.authenticator.authenticate(credential)
-        except Unauthorized as fault:
-            if is_guess(fault):
-                self.failures.add(connection.client.network)
-            raise
-        if not isinstance(identity, Identity):
-            raise TypeError(f"expected an Identity of the authenticator, got {type(identity).__name__}")
-        if identity.expires_at is not None and not self.expiry.left(identity.expires_at):
-            raise Untimely("the credential has expired")
-        return identity
+        return await self._judges.judge(credential, connection.client.network)
 
     def _adopt(self, connection: WebSocketConnection, identity: Identity) -> None:
         options = connection.options

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from os import urandom
 from typing import Any, get_type_hints
 
+from mycelia.edge.errorlog import ErrorsConfig
+from mycelia.edge.settings import between, check_fields, mapping, one_of_sections, seconds, section
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
 from mycelia.protocol.deflate import DeflateSettings
@@ -20,11 +22,9 @@ from mycelia.protocol.handshake import Handshake, HttpReply, check_origin_rule, 
 from mycelia.websocket.certificates import TlsConfig
 from mycelia.websocket.drain import DrainConfig
 from mycelia.websocket.engines.base import engine_names, is_engine
-from mycelia.websocket.errorlog import ErrorsConfig
 from mycelia.websocket.limits import LimitsConfig
 from mycelia.websocket.pressure import OverloadConfig
 from mycelia.websocket.requirement import AuthenticationConfig
-from mycelia.websocket.settings import between, check_fields, mapping, one_of_sections, seconds, section
 
 __all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
 

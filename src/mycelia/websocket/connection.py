@@ -23,8 +23,8 @@ from mycelia.websocket.principal import ClientOptions
 from mycelia.websocket.throttle import OwnLimiter
 
 if TYPE_CHECKING:
+    from mycelia.edge.client import ClientInfo
     from mycelia.kernel.rate import RateLimiter
-    from mycelia.websocket.client import ClientInfo
     from mycelia.websocket.dialect import Dialect
     from mycelia.websocket.runtime import Runtime
     from mycelia.websocket.worker import Worker

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 
+from mycelia.edge.address import Tally, address_key
 from mycelia.errors import ConfigError
-from mycelia.websocket.address import Tally, address_key
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.phase import Phase
 

@@ -13,6 +13,7 @@ from itertools import repeat
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from mycelia.edge.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.errors import Overloaded, RequestTimeout
 from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.router import NO_PARAMS, Route
@@ -20,7 +21,6 @@ from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Event, Request, Response, ResponseMetadata
 from mycelia.websocket.batons import Batons
 from mycelia.websocket.execution import clear_cancellation, run
-from mycelia.websocket.faults import failure, fault_of, outcome_response, plain_fault
 from mycelia.websocket.inbound import ClientMessage, silent, timeout_of, trace_of
 from mycelia.websocket.intake import Intake
 from mycelia.websocket.refusals import Limit

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mycelia.edge.address import Tally, address_key
 from mycelia.kernel.rate import Rate, RateLimiter
-from mycelia.websocket.address import Tally, address_key
 from mycelia.websocket.refusals import Limit, Refusals
 
 __all__ = ["Door"]

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mycelia.edge.settings import between, check_fields, seconds
 from mycelia.protocol.codes import Close
 from mycelia.websocket.notice import notice
 from mycelia.websocket.outbox import Overflow
 from mycelia.websocket.phase import Phase
-from mycelia.websocket.settings import between, check_fields, seconds
 
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection

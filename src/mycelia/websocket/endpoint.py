@@ -9,17 +9,11 @@ from mycelia.errors import ConfigError
 from mycelia.websocket.certificates import Certificates
 from mycelia.websocket.config import Config, ServerConfig
 from mycelia.websocket.descriptors import descriptor_limit
-from mycelia.websocket.engines.base import Door, Engine, EngineOptions
+from mycelia.websocket.engines.abilities import ABILITIES
+from mycelia.websocket.engines.base import Engine, EngineOptions, engines_that
+from mycelia.websocket.gate import Gate
 
 __all__ = ["check_abilities", "engine_options", "urls"]
-
-# What an endpoint may ask of its engine: the ability, the key that asks for it, what an engine without it cannot do.
-_ABILITIES = (
-    ("deflate", "per_message_deflate", "compress"),
-    ("tls", "tls", "encrypt"),
-    ("unix_socket", "unix_socket", "listen in the file system"),
-    ("addresses", "host", "listen on several addresses"),
-)
 
 
 def check_abilities(server: ServerConfig, engine: Engine | Callable[[], Engine]) -> None:
@@ -29,20 +23,35 @@ def check_abilities(server: ServerConfig, engine: Engine | Callable[[], Engine])
     """
     if isfunction(engine):
         return
-    several = not isinstance(server.host, str) and len(server.host) > 1
-    asked = {
-        "deflate": server.deflate is not None,
-        "tls": server.tls is not None,
-        "unix_socket": server.unix_socket is not None,
-        "addresses": several,
-    }
-    for ability, key, what in _ABILITIES:
-        if asked[ability] and ability not in getattr(engine, "abilities", ()):
-            problem = f"the engine {server.type!r} cannot {what}; picows and websockets can"
+    able = getattr(engine, "abilities", ())
+    for ability, key, asked in _asked(server, hasattr(engine, "serve")):
+        if asked and ability not in able:
+            others = " and ".join(engines_that(ability)) or "no engine of ours"
+            problem = f"the engine {server.type!r} cannot {ABILITIES[ability]}; {others} can"
             raise ConfigError(f"websocket.{key}", problem)
 
 
-def engine_options(server: ServerConfig, config: Config, door: Door, certificates: Certificates) -> EngineOptions:
+def _asked(server: ServerConfig, served: bool) -> tuple[tuple[str, str, bool], ...]:
+    """What an endpoint may ask of its engine: the ability, the key that asks for it, and whether it does.
+
+    Under somebody else's server a host or port would be overlooked; in memory there is none to be had, so that the
+    configuration of an application can be tested by another `type` alone.
+    """
+    usual = ServerConfig()
+    several = not isinstance(server.host, str) and len(server.host) > 1
+    return (
+        ("deflate", "per_message_deflate", server.deflate is not None),
+        ("tls", "tls", server.tls is not None),
+        ("unix_socket", "unix_socket", server.unix_socket is not None),
+        ("addresses", "host", several),
+        ("listen", "host", served and server.host != usual.host),
+        ("listen", "port", served and server.port != usual.port),
+        ("pages", "http", server.http is not None),
+        ("subprotocols", "subprotocols", bool(server.subprotocols)),
+    )
+
+
+def engine_options(server: ServerConfig, config: Config, gate: Gate, certificates: Certificates) -> EngineOptions:
     """What the engine of an endpoint is told at its start."""
     limits = config.connection
     return EngineOptions(
@@ -58,7 +67,9 @@ def engine_options(server: ServerConfig, config: Config, door: Door, certificate
         ping_interval=limits.ping_interval,
         ping_timeout=limits.ping_timeout,
         inbound_bytes=limits.inbound_bytes,
-        door=door,
+        door=gate.door,
+        allowed_origins=server.allowed_origins,
+        screen=lambda request: gate.screen(server, request),
         max_descriptor=descriptor_limit(config.overload.spare_descriptors),
         library=server.options,
     )

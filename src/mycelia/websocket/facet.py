@@ -70,8 +70,8 @@ class WebSocketFacet(Facet):
             try:
                 for server, engine in self._engines:
                     self._connect(server, engine)
-                    door = self._runtime.gate.door
-                    await engine.start(engine_options(server, self.config, door, self._certificates))
+                    gate = self._runtime.gate
+                    await engine.start(engine_options(server, self.config, gate, self._certificates))
                     started.append(engine)
             except BaseException:
                 for engine in reversed(started):

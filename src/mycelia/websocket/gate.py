@@ -13,6 +13,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from mycelia.edge.address import Proxies, address_key
+from mycelia.edge.client import ClientInfo
 from mycelia.errors import ConfigError
 from mycelia.protocol.codec import CODECS, Codec, subprotocols
 from mycelia.protocol.codes import Close
@@ -29,8 +31,6 @@ from mycelia.protocol.handshake import (
     host_allowed,
     origin_allowed,
 )
-from mycelia.websocket.address import Proxies, address_key
-from mycelia.websocket.client import ClientInfo
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.descriptors import affordable
 from mycelia.websocket.door import Door
@@ -45,6 +45,8 @@ __all__ = ["Gate"]
 
 logger = logging.getLogger("mycelia.websocket")
 
+_OTHER_HOST = "this Host is not served here; see websocket.allowedHosts"
+_OTHER_ORIGIN = "this Origin is not allowed; see websocket.allowedOrigins"
 _QUIET = 60.0  # seconds between two warnings about one address
 _FULL = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
 _CROWD = HttpReply(
@@ -78,7 +80,7 @@ class Gate:
                 request = self._proxies.unveil(request)
             if server.allowed_hosts and not host_allowed(request, server.allowed_hosts):
                 refused = Limit.HOST
-                raise BadHandshake(421, "this Host is not served here; see websocket.allowedHosts")
+                raise BadHandshake(421, _OTHER_HOST)
             if request.path != server.path:
                 page = server.http(request) if server.http is not None else None
                 if page is not None:
@@ -87,7 +89,7 @@ class Gate:
             check_upgrade(request)
             if not origin_allowed(request, server.allowed_origins, server.require_origin):
                 refused = Limit.ORIGIN
-                raise BadHandshake(403, "this Origin is not allowed; see websocket.allowedOrigins")
+                raise BadHandshake(403, _OTHER_ORIGIN)
             check_query(request, self._limits.query_parameters)
             check_subprotocols(request)
             known = (*self._codecs, *server.subprotocols)
@@ -100,6 +102,23 @@ class Gate:
             self._runtime.refusals.add(refused)
             return bad.reply
         return self._crowded(request) or self._accept(server, framed, request, chosen, compression)
+
+    def screen(self, server: ServerConfig, request: Handshake) -> HttpReply | None:
+        """Why a plain request may not be served, by its Host and Origin; None when it may."""
+        refused = Limit.HANDSHAKE
+        try:
+            if self._proxies:
+                request = self._proxies.unveil(request)
+            if server.allowed_hosts and not host_allowed(request, server.allowed_hosts):
+                refused = Limit.HOST
+                raise BadHandshake(421, _OTHER_HOST)
+            if not origin_allowed(request, server.allowed_origins, server.require_origin):
+                refused = Limit.ORIGIN
+                raise BadHandshake(403, _OTHER_ORIGIN)
+        except BadHandshake as bad:
+            self._runtime.refusals.add(refused)
+            return bad.reply
+        return None
 
     def speak(self, engine_type: str, codec: Codec | None) -> None:
         """All connections of engines of this type speak `codec`, where it is one."""

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from mycelia.edge.faults import apology
+from mycelia.edge.logins import is_guess
 from mycelia.errors import ConfigError, Forbidden, HandlerError, Unauthorized
 from mycelia.kernel.caller import CURRENT
 from mycelia.kernel.handler import compile_plan
@@ -24,10 +26,8 @@ from mycelia.protocol.codes import Close, Code
 from mycelia.protocol.handshake import Handshake, public_view
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.execution import clear_cancellation
-from mycelia.websocket.faults import apology
 from mycelia.websocket.first import FirstMessage
 from mycelia.websocket.inbound import ClientMessage
-from mycelia.websocket.logins import is_guess
 from mycelia.websocket.notice import notice
 from mycelia.websocket.phase import Phase
 from mycelia.websocket.principal import identity_of

@@ -7,15 +7,13 @@ idle client may stay) is off. A rate is written as `Rate(100, 60.0)`, as a mappi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
+from mycelia.edge.address import Proxies
+from mycelia.edge.settings import between, check_fields, rate_of, seconds
 from mycelia.errors import ConfigError
-from mycelia.kernel.rate import Rate, RateLimiter
+from mycelia.kernel.rate import Rate
 from mycelia.protocol.forwarded import WAYS
-from mycelia.websocket.address import Proxies
-from mycelia.websocket.settings import between, check_fields, mapping, seconds
 
 __all__ = ["LimitsConfig"]
 
@@ -25,7 +23,6 @@ _CONTROLS = Rate(200, 10.0)
 _REFUSALS = Rate(100, 60.0)
 _FAILED_LOGINS = Rate(20, 60.0)
 _FEWEST_VALUES = 32_768  # a message that is small enough not to be counted has no more
-_SPELLINGS = {"max_messages": "max_messages", "maxMessages": "max_messages", "window": "window", "windowMs": "window"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class LimitsConfig:
     def __post_init__(self) -> None:
         for entry in fields(self):
             if "Rate" in str(entry.type):
-                rate = _rate(f"limits.{entry.name}", getattr(self, entry.name))
+                rate = rate_of(f"limits.{entry.name}", getattr(self, entry.name))
                 object.__setattr__(self, entry.name, rate)
         check_fields("limits", self)
         for name in ("connections_per_address", "connections_per_principal", "query_parameters"):
@@ -74,26 +71,3 @@ class LimitsConfig:
             raise ConfigError("limits.trusted_proxies", problem) from None
         if self.proxy_headers not in WAYS:
             raise ConfigError("limits.proxy_headers", f"expected {' or '.join(WAYS)}, got {self.proxy_headers!r}")
-
-
-def _rate(key: str, given: Any) -> Rate | None:
-    if given is None or isinstance(given, Rate):
-        return given
-    if isinstance(given, RateLimiter):
-        return given.rate
-    values: dict[str, Any] = {}
-    if not isinstance(given, Mapping):
-        raise ConfigError(key, f"expected a Rate, a mapping of maxMessages and windowMs, or None; got {given!r}")
-    for name, value in mapping(key, given).items():
-        target = _SPELLINGS.get(name)
-        if target is None:
-            raise ConfigError(f"{key}.{name}", f"unknown key; known: {', '.join(_SPELLINGS)}")
-        if target in values:
-            raise ConfigError(f"{key}.{name}", "given twice; give it once")
-        values[target] = value / 1000 if name == "windowMs" and isinstance(value, (int, float)) else value
-    if len(values) < 2:
-        raise ConfigError(key, "expected both maxMessages and windowMs (or max_messages and window)")
-    try:
-        return Rate(**values)
-    except ConfigError as fault:
-        raise ConfigError(f"{key}.{fault.key}", fault.problem) from None

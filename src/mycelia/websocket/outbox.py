@@ -20,6 +20,7 @@ class Overflow(StrEnum):
     DROP_OLDEST = "drop_oldest"
     DROP_NEWEST = "drop_newest"
     LATEST = "latest"  # of the packets with one key only the newest is kept; then as drop_oldest
+    VOLATILE = "volatile"  # never waits: written at once or dropped
     NEVER = "never"  # a reply: kept, or the connection goes
 
 
@@ -63,6 +64,9 @@ class Outbox:
 
     def put(self, packet: bytes, policy: Overflow, key: str | None = None) -> Verdict:
         """Adds a packet or says why not. With DROP_OLDEST, LATEST and NEVER it may be queued at others' cost."""
+        if policy is Overflow.VOLATILE:
+            self.dropped += 1
+            return Verdict.DROPPED
         size = len(packet)
         if policy is Overflow.LATEST and key is not None:
             self._forget(lambda entry: entry.policy is Overflow.LATEST and entry.key == key, 1)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mycelia.edge.settings import between, check_fields, seconds
 from mycelia.websocket.relief import Relief
-from mycelia.websocket.settings import between, check_fields, seconds
 from mycelia.websocket.stall import StallWatch
 
 __all__ = ["TICK", "OverloadConfig", "Pressure", "resident_bytes"]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mycelia.auth import Authenticator
-from mycelia.errors import ConfigError
-from mycelia.websocket.settings import between, check_fields, seconds
+from mycelia.edge.judge import settled_mode
+from mycelia.edge.settings import between, check_fields, seconds
 
 __all__ = ["AuthenticationConfig"]
-
-_MODES = ("required", "optional", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +26,6 @@ class AuthenticationConfig:
 
     def __post_init__(self) -> None:
         check_fields("authentication", self)
-        given = self.authenticator
-        if given is not None and (isinstance(given, type) or not callable(getattr(given, "authenticate", None))):
-            got = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-            wanted = "an Authenticator, such as TokenAuthenticator(function)"
-            raise ConfigError("authentication.authenticator", f"expected {wanted}, got {got}")
-        if self.mode == "auto":
-            object.__setattr__(self, "mode", "off" if given is None else "required")
-        if self.mode not in _MODES:
-            raise ConfigError("authentication.mode", f"expected one of {', '.join(_MODES)}, auto; got {self.mode!r}")
-        if self.mode != "off" and given is None:
-            raise ConfigError("authentication.authenticator", f"expected one, since mode is {self.mode!r}")
+        object.__setattr__(self, "mode", settled_mode(self.authenticator, self.mode))
         for name in ("deadline", "warning", "grace"):
             between(f"authentication.{name}", getattr(self, name), 0, 86400.0, " seconds")

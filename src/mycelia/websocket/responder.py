@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
+from mycelia.edge.faults import apology, failure, packed_failure, plain_fault
 from mycelia.kernel.message import new_trace_id
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Fault, ProtocolFault, Request, Response, from_mapping
-from mycelia.websocket.faults import apology, failure, packed_failure, plain_fault
 from mycelia.websocket.inbound import silent
 from mycelia.websocket.transform import Transforms
 from mycelia.websocket.worker import Raw, Work

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from mycelia.edge.errorlog import RECORDING, ErrorLog
 from mycelia.kernel.message import Message
 from mycelia.kernel.system import MessageSystem
 from mycelia.protocol.codec import Codec
@@ -19,7 +20,6 @@ from mycelia.websocket.config import Config
 from mycelia.websocket.connections import Connections
 from mycelia.websocket.dialect import Dialect
 from mycelia.websocket.dispatch import Dispatch
-from mycelia.websocket.errorlog import RECORDING, ErrorLog
 from mycelia.websocket.gate import Gate
 from mycelia.websocket.heartbeat import Heartbeat
 from mycelia.websocket.lifecycle import Lifecycle

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mycelia.edge.faults import failure, fault_of
 from mycelia.errors import RateLimited
 from mycelia.kernel.rate import RateLimiter
 from mycelia.protocol.codes import Close
 from mycelia.protocol.envelope import Event, Request, Response
 from mycelia.websocket.engines.base import CanPause, Control
-from mycelia.websocket.faults import failure, fault_of
 from mycelia.websocket.inbound import silent
 from mycelia.websocket.refusals import Limit
 

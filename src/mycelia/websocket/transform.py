@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mycelia.edge.faults import TEXTS, apology, packed_failure
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Envelope, ProtocolFault, Response, from_mapping, to_mapping
 from mycelia.websocket.config import RoutingConfig
-from mycelia.websocket.faults import TEXTS, apology, packed_failure
 from mycelia.websocket.worker import Raw
 
 if TYPE_CHECKING:

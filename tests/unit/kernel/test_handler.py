@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mycelia.errors import InvalidBody, InvalidPath, MyceliaError, RouteError, SignatureError
 from mycelia.kernel.caller import Caller, Options
-from mycelia.kernel.handler import Plan, compile_plan
+from mycelia.kernel.handler import FromText, Plan, compile_plan
 from mycelia.kernel.message import Message
 
 CONNECTION = object()
@@ -363,3 +363,29 @@ def test_any_body_is_validated_or_refused(body: Any) -> None:
         assert isinstance(call(plan, body), Rename)
     except MyceliaError as fault:
         assert isinstance(fault, InvalidBody) and fault.at.startswith("$")
+
+
+class Page(msgspec.Struct):
+    limit: int
+    deep: bool = False
+
+
+def test_what_came_as_text_is_converted_to_the_annotation() -> None:
+    def limit(body: Page) -> object:
+        return body.limit, body.deep
+
+    plan = compile_plan(limit, "a://x")
+    assert call(plan, FromText(limit="7", deep="true")) == (7, True)
+    assert call(plan, FromText(limit=7)) == (7, False)
+    for body in ({"limit": "7"}, FromText(limit="seven"), FromText()):
+        with pytest.raises(InvalidBody):
+            call(plan, body)
+
+
+def test_what_came_as_text_is_a_mapping_like_any_other() -> None:
+    assert call(compile_plan(lambda body: body, "a://x"), FromText(a="1")) == {"a": "1"}
+
+    def mapping(body: dict[str, Any]) -> object:
+        return type(body), body
+
+    assert call(compile_plan(mapping, "a://x"), FromText(a="1")) == (dict, {"a": "1"})

@@ -36,6 +36,8 @@ CODES = [
     "DISABLED",
     "HANDLER_ERROR",
     "WEBSOCKET_ERROR",
+    "METHOD_NOT_ALLOWED",
+    "TOO_LARGE",
 ]
 
 

@@ -42,7 +42,7 @@ def upgraded() -> Session:
     assert session.websocket("ws", 1.0) == []
     assert session.frame("ws", b"2probe", False, 1.0) == [Write("ws", b"3probe", False)]
     assert session.frame("ws", b"5", False, 1.0) == []
-    assert session.upgraded
+    assert session.home == "ws"
     return session
 
 
@@ -100,6 +100,29 @@ def test_messages_in_a_websocket() -> None:
     assert session.send(b"a\x1eb", False) == [Write("ws", b"4a\x1eb", False)]
     assert session.send(b"\1", True) == [Write("ws", b"\1", True)]
     assert session.frame("another", b"4a", False, 1.0) == []
+
+
+def test_messages_in_short() -> None:
+    session = in_websocket(Terms(max_payload_bytes=10))
+    assert session.home == "ws" and session.message("ws", b"4abc", 1.0) == b"abc"
+    for text in (b"3", b"", b"x", b"4" * 11):
+        assert session.message("ws", text, 1.0) is None
+    assert session.message("another", b"4abc", 1.0) is None
+    session.tick(25.0)
+    assert session.message("ws", b"4abc", 26.0) == b"abc"
+    assert session.due == 51.0  # it is a sign of life
+    session.close(26.0)
+    assert session.home is None and session.message("ws", b"4abc", 26.0) is None
+    assert polling().home is None
+
+
+def test_the_get_that_a_close_has_overtaken_is_answered_once() -> None:
+    session = polling()
+    session.post("post", 1.0)
+    out = session.body("post", b"1", 1.0)
+    assert Reply("post", 200, b"ok") in out and session.parting
+    assert session.get("get", 1.0) == [Reply("get", 200, b"6")]
+    assert session.get("next", 1.0) == [refused("next", GONE)]
 
 
 def test_http_cannot_carry_a_separator() -> None:
@@ -211,7 +234,7 @@ def test_a_probe_releases_the_waiting_get() -> None:
     assert session.get("next", 2.0) == []
     assert session.due == 2.1
     assert session.tick(2.1) == [Reply("next", 200, b"6")]
-    assert not session.upgraded
+    assert session.home is None
 
 
 def test_a_get_that_overtakes_the_end_of_the_upgrade_is_refused() -> None:
@@ -336,6 +359,24 @@ def test_silence_ends_the_session(make: Callable[[], Session]) -> None:
     assert out[-1] == Ended(End.HEARTBEAT, 4505, End.HEARTBEAT.text)
     assert session.due == inf
     assert session.tick(50.0) == []
+
+
+def test_a_process_that_was_busy_judges_nobody_by_that() -> None:
+    session = in_websocket()
+    session.tick(25.0)
+    assert session.tick(50.1) == []  # 5.1 s late: what the client answered has not been read
+    assert session.due == 55.1
+    [hang, ended] = session.tick(55.1)
+    assert isinstance(ended, Ended) and ended.why is End.HEARTBEAT and isinstance(hang, Hang)
+
+
+def test_who_is_not_read_is_pinged_and_not_judged() -> None:
+    session = in_websocket()
+    assert session.tick(25.0, False) == [Write("ws", b"2", False)]
+    assert session.tick(45.0, False) == []
+    assert session.due == 50.0
+    assert session.frame("ws", b"3", False, 49.0) == [Beat()]
+    assert session.due == 74.0
 
 
 def test_a_request_finds_the_session_over_though_nobody_has_ticked() -> None:

@@ -279,3 +279,30 @@ def test_any_messages_mean_something_or_are_refused(messages: list[tuple[bytes, 
             case Called() | Acked():
                 assert happening.packet.namespace in there
         assert {name for name in ("/", "/a") if client.joined(name)} == there
+
+
+def test_what_passes_is_an_event_for_the_main_namespace() -> None:
+    client = Namespaces(Bounds(packet_bytes=100), 0.0)
+    assert not client.passes(b'2["a"]')
+    client.receive(b"0", False, 0.0)
+    assert not client.passes(b'2["a"]')  # it is not answered yet
+    client.accept("/", "sid")
+    assert client.passes(b'2["a"]') and client.passes(b'27["a",{}]')
+    for text in (
+        b'2/admin,["a"]',
+        b'3["a"]',
+        b'51-["a"]',
+        b"2[]",
+        b'2["disconnect"]',
+        b"1",
+        b'2["' + b"a" * 100 + b'"]',
+    ):
+        assert not client.passes(text)
+    client.receive(b'51-["a",{"_placeholder":true,"num":0}]', False, 0.0)
+    assert not client.passes(b'2["a"]')  # an attachment is to come
+
+
+def test_what_connect_brings_is_bounded() -> None:
+    client = Namespaces(Bounds(auth_bytes=20), 0.0)
+    with pytest.raises(PacketFault, match="1009"):
+        client.receive(b'0{"token":"' + b"x" * 20 + b'"}', False, 0.0)

@@ -13,13 +13,16 @@ from mycelia.errors import InvalidMessage
 from mycelia.protocol.engineio import PacketFault
 from mycelia.protocol.envelope import ProtocolFault
 from mycelia.protocol.socketio import (
+    MOST_ATTACHMENTS,
     RESERVED,
     SocketKind,
     SocketPacket,
     connect_error,
     connected,
     disconnect,
+    holds_bytes,
     is_namespace,
+    is_plain_event,
     read_packet,
     write_packet,
 )
@@ -233,3 +236,28 @@ def test_any_bytes_are_a_packet_or_are_refused(text: bytes) -> None:
 )
 def test_any_pieces_of_packets_are_one_or_are_refused(text: bytes) -> None:
     test_any_bytes_are_a_packet_or_are_refused.hypothesis.inner_test(text)  # type: ignore[attr-defined]
+
+
+@given(
+    st.binary(max_size=40).map(lambda tail: b"2" + tail) | st.sampled_from([b'2["a"]', b'27["a",1]', b'2["connect"]'])
+)
+def test_in_short_as_at_length(text: bytes) -> None:
+    try:
+        packet = read_packet(text, 8)
+    except PacketFault:
+        assert not is_plain_event(text)
+        return
+    if is_plain_event(text):
+        assert (packet.kind, packet.namespace, packet.awaited) == (SocketKind.EVENT, "/", 0)
+    else:
+        assert packet.namespace != "/" or (packet.id or 0) >= 10**15
+
+
+def test_binary_values_are_found_and_bounded() -> None:
+    for value in (b"", [b"x"], {"a": [1, {"b": (b"x",)}]}):
+        assert holds_bytes(value)
+    for value in (None, "x", [1, "x", {"a": []}], {"a": (1.5, None)}):
+        assert not holds_bytes(value)
+    assert len(write_packet(SocketKind.EVENT, "/", None, ["a", [b"x"] * MOST_ATTACHMENTS])) == MOST_ATTACHMENTS + 1
+    with pytest.raises(InvalidMessage, match="at most 10 binary values"):
+        write_packet(SocketKind.ACK, "/", 1, [[b"x"] * (MOST_ATTACHMENTS + 1)])

@@ -12,7 +12,7 @@ from msgspec import json
 from mycelia.errors import InvalidMessage
 from mycelia.protocol.codec import CanSkim, Codec
 from mycelia.protocol.codes import Code
-from mycelia.protocol.envelope import Envelope, Event, Fault, ProtocolFault, Request, Response
+from mycelia.protocol.envelope import Envelope, Event, Fault, ProtocolFault, Request, Response, to_mapping
 from mycelia.protocol.socketio import SocketPacket, read_packet
 from mycelia.protocol.socketio_codec import SocketioCodec, join, rejoin, split
 
@@ -165,3 +165,12 @@ def test_pieces_come_apart_as_they_were(pieces: list[bytes]) -> None:
     assert split(join(messages)) == messages
     packet = read_packet(text, 9)._replace(awaited=0, attachments=tuple(pieces))
     assert isinstance(packet, SocketPacket) and split(rejoin(packet)) == messages
+
+
+def test_replies_in_short() -> None:
+    codec = SocketioCodec()
+    response = Response(True, {"a": [1, None]}, 7)
+    assert codec.encode(response) == codec.encode_value(to_mapping(response))
+    failed = Response(False, None, 7, Fault("NOT_FOUND", "no"))
+    assert codec.encode(failed) == codec.encode_value(to_mapping(failed))
+    assert codec.encode(Response(True, b"x", 7)).startswith(b"61-7[")

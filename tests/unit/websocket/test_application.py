@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from mycelia import BaseSubsystem, ConfigError, MessageSystem
@@ -171,3 +173,105 @@ async def test_beside_another_application() -> None:
     server.begin(both)
     await server.ended()
     assert [each["type"] for each in server.sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "wanted"),
+    [
+        ("/WS", "", 404),
+        ("/ws%2f", "", 404),
+        ("/./ws", "", 404),
+        ("/x/../ws", "", 404),
+        ("//ws", "", 404),
+        ("/ws/../ws", "", 404),
+        ("/ws\x00", "", 404),
+        ("/ws", "/ws", 404),  # what is below the mount is "/", but then it would be the root of another
+        ("/", "/foows", 404),  # the end of a name is not the name
+        ("/live/ws/", "/live/", 101),
+        ("/a/b/ws", "/a/b", 101),
+        ("/a/b/ws", "/a", 404),
+    ],
+)
+async def test_paths_that_look_alike_are_not(path: str, root: str, wanted: int) -> None:
+    system, sockets = make("/ws")
+    async with system:
+        if (path, root) == ("/ws", "/ws"):
+            wanted = 101  # Starlette's Mount("/ws") at exactly its path
+        assert await status(sockets, websocket_scope(path, root_path=root)) == wanted
+
+
+# -- what the host does ------------------------------------------------------------------------------------
+
+
+async def test_a_host_may_enter_the_system_and_forward_its_lifespan_too() -> None:
+    system, sockets = make()
+    async with system:
+        server = Visit(LIFESPAN)
+        server.say({"type": "lifespan.startup"})
+        server.begin(sockets.asgi)
+        await server.told("lifespan.startup.complete")
+        server.say({"type": "lifespan.shutdown"})
+        await server.ended()
+        assert await status(sockets, websocket_scope()) == 101  # whoever entered first leaves last
+    assert await status(sockets, websocket_scope()) == 503
+
+
+async def test_a_server_that_ends_without_a_start_leaves_nothing_running() -> None:
+    _, sockets = make()
+    server = Visit(LIFESPAN)
+    server.say({"type": "lifespan.startup"})
+    server.begin(sockets.asgi)
+    await server.told("lifespan.startup.complete")
+    assert server.task is not None
+    server.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server.ended()
+    assert sockets.find("websocket") is None
+
+
+async def connected(sockets: WebSocketSubsystem) -> Visit:
+    before = len(sockets.websocket.get_all_connections())
+    visit = Visit(websocket_scope())
+    visit.begin(sockets.asgi)
+    async with asyncio.timeout(5.0):
+        while len(sockets.websocket.get_all_connections()) == before:
+            await asyncio.sleep(0)
+    return visit
+
+
+async def test_a_drain_tells_clients_to_come_back() -> None:
+    system = MessageSystem("main")
+    config = {"websocket": {"type": "asgi"}, "drain": {"window": 0.0}}
+    sockets = WebSocketSubsystem("websocket", ms=system, config=config)
+    async with system:
+        visits = [await connected(sockets) for _ in range(3)]
+        await sockets.websocket.drain()
+        for visit in visits:
+            assert (await visit.told("websocket.close"))["code"] == 1012
+            await visit.ended()
+        assert await status(sockets, websocket_scope()) == 503
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "latest", "disconnect"])
+async def test_the_policies_for_slow_readers_hold_here_too(overflow: str) -> None:
+    system = MessageSystem("main")
+    config = {"websocket": {"type": "asgi"}, "connection": {"outbox_bytes": 500_000, "close_timeout": 0.05}}
+    sockets = WebSocketSubsystem("websocket", ms=system, config=config)
+    async with system:
+        slow, other = await connected(sockets), await connected(sockets)
+        slow.taking.clear()
+        dropped = 0
+        for number in range(20):
+            message = {"event": "n", "data": f"{number:>70000}"}
+            key = "k" if overflow == "latest" else None
+            dropped += (await sockets.websocket.broadcast(message, overflow=overflow, key=key)).dropped
+            await other.until(lambda number=number: len(other.messages) == number + 1)  # type: ignore[misc]
+        slow.taking.set()
+        if overflow == "disconnect":
+            await slow.ended()
+            assert sockets.websocket.get_connection_count() == 1
+            return
+        await slow.until(lambda: len(slow.messages) == 20 - dropped)
+        got = [int(msgspec.json.decode(text)["data"]) for text in slow.messages]
+        assert 0 < dropped < 20 and got[0] == 0 and got == sorted(got)
+        assert (got[-1] == 19) is (overflow != "drop_newest")

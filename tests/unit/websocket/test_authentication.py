@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.auth import Credential, Identity, TokenAuthenticator
+from mycelia.edge.redaction import hide, secrets_of, traceback_without
 from mycelia.errors import ConfigError
 from mycelia.websocket.config import load_config
 from mycelia.websocket.expiry import Expiry
-from mycelia.websocket.redaction import hide, secrets_of, traceback_without
 from mycelia.websocket.requirement import AuthenticationConfig
 from tests.support.names import shown
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mycelia.errors import InvalidMessage
 from mycelia.websocket.broadcast import BroadcastResult
-from mycelia.websocket.outbox import Overflow
+from mycelia.websocket.outbox import Overflow, Verdict
 from tests.unit.websocket.support import Room, room
 
 MSGPACK = ("Sec-WebSocket-Protocol", "mycelia.v1.msgpack")
@@ -136,7 +136,7 @@ async def test_a_peer_that_cannot_be_written_to_does_not_keep_it_from_the_others
         assert [len(peer.writes) for _, peer in opened] == [1, 0, 1]
 
 
-policies = st.sampled_from([Overflow.DISCONNECT, Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.LATEST])
+policies = st.sampled_from([each for each in Overflow if each is not Overflow.NEVER])
 
 
 @settings(max_examples=40)
@@ -168,6 +168,18 @@ async def test_every_packet_to_a_full_peer_is_delivered_later_or_counted(
         assert numbers == sorted(set(numbers))
         assert len(numbers) + total.dropped == sent and total.dropped == connection.dropped
         assert connection.plain
+
+
+async def test_what_is_volatile_never_waits() -> None:
+    async with room() as stage:
+        (connection, peer), (slow, slow_peer) = stage.open(), stage.open()
+        slow.congested(True)
+        result = await stage.runtime.broadcaster.broadcast({"event": "e"}, overflow=Overflow.VOLATILE)
+        assert result == BroadcastResult(1, 0, 1) and (connection.dropped, slow.dropped) == (0, 1)
+        assert await slow.send({"event": "e"}, overflow="volatile") is Verdict.DROPPED
+        slow.congested(False)
+        assert await slow.send({"event": "f"}, overflow="volatile") is None
+        assert [message["event"] for message in slow_peer.messages] == ["f"] and len(peer.messages) == 1
 
 
 async def test_a_stage_is_gone_when_it_is_left() -> None:

@@ -192,3 +192,25 @@ async def test_pages_are_for_known_hosts_only() -> None:
         )
         answer = stage.runtime.gate.admit(server, True, Handshake("GET", "/", Headers(CLIENT_HEADERS), None))
         assert isinstance(answer, HttpReply) and answer.status == 421
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([], 0),
+        ([("Origin", "https://app.example")], 0),
+        ([("Origin", "https://evil.example")], 403),
+        ([("Origin", "null")], 403),
+        ([("Host", "other")], 421),
+        ([("X-Forwarded-For", "192.0.2.7"), ("X-Forwarded-Proto", "https"), ("Origin", "https://h")], 0),
+    ],
+)
+async def test_plain_requests_are_screened_as_handshakes_are(headers: list[tuple[str, str]], status: int) -> None:
+    async with room(limits={"trusted_proxies": ["192.0.2.1"]}) as stage:
+        rules = {"allowed_hosts": ("h",), "allowed_origins": ("https://app.example",)}
+        server = type(stage.config.websocket[0])(type="memory", **rules)
+        lines = [("Host", "h"), *headers] if "Host" not in dict(headers) else headers
+        reply = stage.runtime.gate.screen(server, Handshake("GET", "/x", Headers(lines), ("192.0.2.1", 5)))
+        assert (0 if reply is None else reply.status) == status
+        refused = stage.runtime.refusals
+        assert refused[Limit.ORIGIN] + refused[Limit.HOST] == (1 if status else 0)

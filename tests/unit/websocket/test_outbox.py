@@ -30,6 +30,9 @@ class Model:
         return sum(len(packet) for packet, _, _ in self.waiting)
 
     def put(self, packet: bytes, policy: Overflow, key: str | None) -> Verdict:
+        if policy is Overflow.VOLATILE:
+            self.lost += 1
+            return Verdict.DROPPED
         if policy is Overflow.LATEST and key is not None:
             self._lose([entry for entry in self.waiting if entry[1:] == (policy, key)])
         victims: list[tuple[bytes, Overflow, str | None]] = []

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from mycelia.edge.faults import outcome_response
 from mycelia.kernel.message import valid_trace_id
 from mycelia.kernel.router import Route
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response
 from mycelia.websocket.connection import WebSocketConnection
-from mycelia.websocket.faults import outcome_response
 from mycelia.websocket.responder import Responder
 from mycelia.websocket.worker import Raw
 from tests.support.names import shown

@@ -8,17 +8,24 @@
         asyncio.run(check(MyEngine))
 
 A check makes its own engine with the function or class that it is given, starts it on a free port, talks to
-it over raw TCP (to `MemoryEngine` in memory), and looks for what it left behind. Abilities that a transport
-does not have (`CanPing`, `CanPause`) are not asked for. Mycelia's own engines pass all of them.
+it over raw TCP (to `MemoryEngine` in memory), and looks for what it left behind. An engine that listens nowhere by
+itself is checked at a `Place` that calls it, such as a server: `check(MyEngine, place)`.
+
+`engine_checks(MyEngine.abilities)` leaves out what the engine does not declare (`mycelia.websocket.engines.abilities`),
+and what a transport does not have (`CanPing`, `CanPause`) is not asked for. picows and websockets pass all of them.
 """
+
+from collections.abc import Collection
 
 from mycelia.testing.engines import closing, flow, handshake, lifecycle, messages
 from mycelia.testing.engines.check import EngineCheck
+from mycelia.testing.engines.place import Place
 from mycelia.testing.engines.stand import EngineStand, RecordingPeer
 
-__all__ = ["EngineCheck", "EngineStand", "RecordingPeer", "engine_checks"]
+__all__ = ["EngineCheck", "EngineStand", "Place", "RecordingPeer", "engine_checks"]
 
 
-def engine_checks() -> tuple[EngineCheck, ...]:
-    """All checks, in an order in which the simplest comes first."""
-    return (*lifecycle.CHECKS, *handshake.CHECKS, *messages.CHECKS, *closing.CHECKS, *flow.CHECKS)
+def engine_checks(abilities: Collection[str] | None = None) -> tuple[EngineCheck, ...]:
+    """The checks for an engine with these abilities, or all, in an order in which the simplest comes first."""
+    every = (*lifecycle.CHECKS, *handshake.CHECKS, *messages.CHECKS, *closing.CHECKS, *flow.CHECKS)
+    return every if abilities is None else tuple(check for check in every if check.needs <= set(abilities))

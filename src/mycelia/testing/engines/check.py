@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from mycelia.testing.engines.place import Place
 from mycelia.testing.engines.stand import EngineStand
 from mycelia.websocket.engines.base import Engine
 
 __all__ = ["EngineCheck"]
 
-_SECONDS = 20.0
+_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,11 @@ class EngineCheck:
 
     name: str
     body: Callable[[EngineStand], Awaitable[None]]
+    needs: frozenset[str] = frozenset()  # abilities, of those in `mycelia.websocket.engines.abilities`
 
-    async def __call__(self, make_engine: Callable[[], Engine]) -> None:
-        async with asyncio.timeout(_SECONDS), EngineStand(make_engine) as stand:
+    async def __call__(self, make_engine: Callable[[], Engine], place: Place | None = None) -> None:
+        """Checks an engine at the address that it listens on, or at a place that calls it."""
+        async with asyncio.timeout(_SECONDS), EngineStand(make_engine, place) as stand:
             await self.body(stand)
 
     def __str__(self) -> str:

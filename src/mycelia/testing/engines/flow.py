@@ -54,7 +54,7 @@ async def _client_leaves_while_congested(stand: EngineStand) -> None:
     await stand.start(high_water_bytes=64 * 1024)
     wire, peer, _ = await _congest(stand)
     await wire.hang_up()
-    expect("`closed`", await peer.closed_with(), (1006, ""))
+    await stand.expect_gone(peer)
 
 
 async def _pauses(stand: EngineStand) -> None:

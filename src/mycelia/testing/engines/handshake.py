@@ -35,14 +35,16 @@ _RIGHT = request_head("ws://h/ws")
 _REFUSED: dict[str, tuple[bytes, int]] = {
     "a_path_that_is_not_served": (request_head("ws://h/other"), 404),
     "what_the_gate_forbids": (request_head("ws://h/forbidden"), 403),
-    "plain_http": (b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\n", 426),
+    "plain_http": (b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 426),
+    "an_unknown_subprotocol": (request_head("ws://h/ws", (), ["other"]), 400),
+}
+_MISREAD: dict[str, tuple[bytes, int]] = {
     "another_version": (_RIGHT.replace(b"Version: 13", b"Version: 8"), 426),
     "no_upgrade_token_in_connection": (_RIGHT.replace(b"Connection: Upgrade", b"Connection: close"), 426),
     "a_missing_key": (_RIGHT.replace(b"Sec-WebSocket-Key", b"X-Key"), 400),
     "a_short_key": (request_head("ws://h/ws", {"Sec-WebSocket-Key": "c2hvcnQ="}), 400),
     "two_hosts": (_RIGHT.replace(b"Upgrade: websocket", b"Host: other\r\nUpgrade: websocket"), 400),
     "no_host": (_RIGHT.replace(b"Host: h\r\n", b""), 400),
-    "an_unknown_subprotocol": (request_head("ws://h/ws", (), ["other"]), 400),
     "another_method": (_RIGHT.replace(b"GET", b"POST"), 405),
     "old_http": (_RIGHT.replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
     "too_many_headers": (request_head("ws://h/ws", [(f"X-{n}", "1") for n in range(200)]), 431),
@@ -63,7 +65,8 @@ async def _accepts(stand: EngineStand) -> None:
     await stand.start()
     answer = await _answer(stand, request_head("ws://h/ws?a=1&b=%20", {"X-Mine": "yes"}))
     expect("the status", answer.status, 101)
-    expect("the gate's header", answer.headers.get("x-engine"), "checked")
+    if stand.can("headers"):
+        expect("the gate's header", answer.headers.get("x-engine"), "checked")
     expect("a subprotocol that nobody offered", answer.headers.get("sec-websocket-protocol"), None)
     request = stand.peers[0].request
     expect("the target", request.target, "/ws?a=1&b=%20")
@@ -73,8 +76,6 @@ async def _accepts(stand: EngineStand) -> None:
 
 async def _proves_the_key(stand: EngineStand) -> None:
     await stand.start()
-    if stand.engine.address() is None:
-        return  # without bytes there is nothing to prove
     answer = await _answer(stand, _FIREFOX)
     expect("Sec-WebSocket-Accept", answer.headers.get("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
 
@@ -120,7 +121,8 @@ def _refuses(head: bytes, status: int) -> Callable[[EngineStand], Awaitable[None
         await stand.start()
         wire, answered = await stand.ask(head)
         expect("the status", answered, status)
-        expect("the end after a refusal", await read_close(wire), (1006, ""))
+        if stand.can("head"):  # a server may keep it for the next request
+            expect("the end after a refusal", await read_close(wire), (1006, ""))
         expect("peers opened for a refused handshake", [p for p in stand.peers if p.was_opened], [])
 
     return check
@@ -128,11 +130,12 @@ def _refuses(head: bytes, status: int) -> Callable[[EngineStand], Awaitable[None
 
 CHECKS = (
     EngineCheck("accepts_a_handshake", _accepts),
-    EngineCheck("proves_that_it_read_the_key", _proves_the_key),
+    EngineCheck("proves_that_it_read_the_key", _proves_the_key, frozenset({"listen"})),
     EngineCheck("accepts_firefox", _accepts_firefox),
     EngineCheck("takes_a_handshake_in_pieces", _takes_a_head_in_pieces),
     EngineCheck("chooses_a_subprotocol", _chooses_a_subprotocol),
     EngineCheck("shows_a_refusal_to_the_client", _shows_the_refusal),
     EngineCheck("hides_what_the_gate_raised", _hides_a_broken_gate),
     *(EngineCheck(f"refuses_{name}", _refuses(*case)) for name, case in _REFUSED.items()),
+    *(EngineCheck(f"refuses_{name}", _refuses(*case), frozenset({"head"})) for name, case in _MISREAD.items()),
 )

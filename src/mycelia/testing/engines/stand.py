@@ -9,7 +9,8 @@ from typing import Any
 from mycelia.protocol.codes import parse_close
 from mycelia.protocol.frames import Frame, Opcode
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply, choose_subprotocol
-from mycelia.testing.wire import Wire, dial
+from mycelia.testing.engines.place import Place
+from mycelia.testing.wire import TcpWire, Wire, dial
 from mycelia.websocket.engines.base import CanPause, CanPing, Control, Engine, EngineOptions, Transport
 from mycelia.websocket.engines.memory_socket import HeaderLines, request_head
 
@@ -125,8 +126,10 @@ class EngineStand:
     Leaving stops the engine and checks that every peer was closed exactly once, and that nothing is left.
     """
 
-    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+    def __init__(self, make_engine: Callable[[], Engine], place: Place | None = None) -> None:
         self.engine = make_engine()
+        self._place = place
+        self._address: tuple[str, int] | None = None
         self.engine.on("admit", self._admit)
         self.peers: list[RecordingPeer] = []
         self._echo = False
@@ -136,10 +139,17 @@ class EngineStand:
     async def start(self, **options: Any) -> None:
         """Starts the engine on a free port of 127.0.0.1 with these `EngineOptions`."""
         await self.engine.start(EngineOptions(**{"close_timeout": CLOSE_TIMEOUT, **options}))
+        if self._place is not None and self._address is None:
+            self._address = await self._place.open(self.engine)
+
+    def can(self, ability: str) -> bool:
+        """Whether the engine declares an ability, or has it where it is."""
+        there = frozenset() if self._place is None else self._place.abilities
+        return ability in there or ability in getattr(self.engine, "abilities", ())
 
     async def dial(self) -> Wire:
         """A connection without a handshake."""
-        wire = await dial(self.engine)
+        wire = await (dial(self.engine) if self._address is None else TcpWire.to(self._address))
         self._wires.append(wire)
         return wire
 
@@ -159,7 +169,26 @@ class EngineStand:
         self._echo = echo
         wire, status = await self.ask(request_head("ws://127.0.0.1/ws", headers, subprotocols))
         expect("the status of a right handshake", status, 101)
-        return wire, self.peers[-1]
+        peer = self.peers[-1]
+        await peer.until(lambda: peer.was_opened)  # a server may answer before its engine runs again
+        return wire, peer
+
+    async def end_of(self, wire: Wire) -> tuple[int, str]:
+        """Reads to the end: the code and reason of the server's Close, 1006 for none.
+
+        A server below an engine that does not close by itself gets the answer that it may wait for.
+        """
+        return await read_close(wire, answer=not self.can("closing"))
+
+    async def expect_reset(self, wire: Wire) -> None:
+        """Reads to the end, which must come without a Close, or with 1001 from an engine that cannot do that."""
+        expect("the end at the client", await self.end_of(wire), (1006, "") if self.can("reset") else (1001, ""))
+
+    async def expect_gone(self, peer: RecordingPeer) -> None:
+        """Waits for the end of a peer whose client went without a Close."""
+        code, reason = await peer.closed_with()
+        wanted = (1006,) if self.can("closing") else (1005, 1006)  # not every server tells one from the other
+        expect("`closed`", (code in wanted, reason), (True, ""))
 
     async def __aenter__(self) -> EngineStand:
         self._tasks = asyncio.all_tasks()
@@ -169,6 +198,8 @@ class EngineStand:
         await self.engine.stop()
         for wire in self._wires:
             await wire.hang_up()
+        if self._place is not None and self._address is not None:
+            await self._place.close()
         if kind is None:
             for peer in self.peers:
                 expect("calls of `closed`", len(peer.closings), 1 if peer.was_opened else 0)
@@ -196,7 +227,7 @@ class EngineStand:
                 return HttpReply(404, b"nothing here\n")
 
 
-async def read_close(wire: Wire) -> tuple[int, str]:
+async def read_close(wire: Wire, *, answer: bool = False) -> tuple[int, str]:
     """Reads up to the server's Close, then to the end; returns its code and reason, 1006 for none."""
     closing = 1006, ""
     ended = False
@@ -205,6 +236,8 @@ async def read_close(wire: Wire) -> tuple[int, str]:
             raise AssertionError(f"a frame after Close: {_shown(frame)}")
         if frame.opcode == Opcode.CLOSE:
             closing, ended = parse_close(frame.payload), True
+            if answer:
+                await wire.send(Opcode.CLOSE, frame.payload)
     return closing
 
 

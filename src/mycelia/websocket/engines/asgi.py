@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Awaitable
 from typing import Any, ClassVar, Literal, cast
 
-from mycelia.errors import EngineError, NotRunning
-from mycelia.protocol.handshake import Accept, BadHandshake, HttpReply
-from mycelia.websocket.engines.asgi_scope import Event, Receive, Scope, Send, answer, read_scope, refuse
+from mycelia.protocol.asgi_scope import Event, Receive, Scope, Send, answer, read_scope, refuse
+from mycelia.protocol.handshake import Accept, BadHandshake, HttpReply, check_upgrade
 from mycelia.websocket.engines.asgi_transport import AsgiTransport
-from mycelia.websocket.engines.base import Admit, EngineOptions, Peer
+from mycelia.websocket.engines.base import Admit, EngineOptions, Peer, check_event, check_start
 
 __all__ = ["AsgiEngine"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
 _NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
+_OTHER_METHOD = HttpReply(405, b"expected GET or HEAD\n", (("Allow", "GET, HEAD"),))
 _NO_ROOM = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
 
 
@@ -31,7 +31,7 @@ class AsgiEngine:
 
     name: str = "asgi"
     framed: ClassVar[bool] = False
-    abilities: ClassVar[frozenset[str]] = frozenset()
+    abilities: ClassVar[frozenset[str]] = frozenset({"pages", "payload", "subprotocols"})
 
     def __init__(self) -> None:
         self.options = EngineOptions()
@@ -43,17 +43,11 @@ class AsgiEngine:
     # -- the adapter's public face -------------------------------------------------------------------
 
     def on(self, event: Literal["admit"], handler: Admit) -> None:
-        if event != "admit":
-            raise EngineError(f"expected the event 'admit', got {event!r}")
+        check_event(event)
         self._admit = handler
 
     async def start(self, options: EngineOptions) -> None:
-        if self._running:
-            raise NotRunning("the asgi engine is already running; stop() it first")
-        if self._admit is None:
-            raise EngineError("expected on('admit', handler) before start()")
-        if options.library:
-            raise EngineError(f"unknown option {min(options.library)!r} for the asgi engine; known: none")
+        check_start(self.name, self._running, self._admit, options.library)
         self.options = options
         self._running = True
 
@@ -76,8 +70,7 @@ class AsgiEngine:
     async def serve(self, scope: Scope, receive: Receive, send: Send, path: str | None = None) -> None:
         """Serves one `websocket` or `http` scope to its end; `path` stands for that of the scope."""
         if scope["type"] == "http":
-            with suppress(OSError):  # it left without its answer
-                await answer(scope, send, self._page(scope, path))
+            await _say(answer(scope, send, self._page(scope, path)))
             return
         if (await receive())["type"] != "websocket.connect":
             return
@@ -89,27 +82,26 @@ class AsgiEngine:
         door, client = self.options.door, scope.get("client")
         host = str(client[0]) if client else ""
         if not self._running or not door.enter(host):
-            await _refuse(scope, send, _NO_ROOM if self._running else _NOT_SERVING)
+            await _say(refuse(scope, send, _NO_ROOM if self._running else _NOT_SERVING))
             return None
         try:
             verdict = self._judge(scope, path)
             if isinstance(verdict, HttpReply):
-                await _refuse(scope, send, verdict)
+                await _say(refuse(scope, send, verdict))
                 return None
             transport = AsgiTransport(self.options, scope, receive, send)
             transport.when_lost = lambda: self._lost(transport)
             self._transports.add(transport)
-            await self._accept(transport, send, verdict)
+            await self._accept(transport, verdict)
             return transport
         finally:
             door.leave(host)
 
-    async def _accept(self, transport: AsgiTransport, send: Send, verdict: Accept) -> None:
+    async def _accept(self, transport: AsgiTransport, verdict: Accept) -> None:
         """Answers the handshake. The gate has let somebody in, who must be told of the end even if nobody is there."""
         peer = cast(Peer, verdict.peer)
         try:
-            async with asyncio.timeout_at(transport.deadline):
-                await send(_acceptance(verdict))
+            await transport.answer(_acceptance(verdict))
         except Exception:
             logger.debug("a handshake could not be answered", exc_info=True)
             transport.abort()
@@ -130,7 +122,10 @@ class AsgiEngine:
             self.options.door.misread(bad.reply.status)
             return bad.reply
         try:
-            return HttpReply(503, b"not serving\n") if self._admit is None else self._admit(request)
+            verdict = _NOT_SERVING if self._admit is None else self._admit(request)
+            if isinstance(verdict, Accept):
+                check_upgrade(request)  # a plain request is no handshake, whatever the gate thinks of it
+            return verdict
         except BadHandshake as bad:
             return bad.reply
         except Exception:
@@ -139,8 +134,12 @@ class AsgiEngine:
 
     def _page(self, scope: Scope, path: str | None) -> HttpReply:
         """The answer to a plain request: a page of the application's, or why there is none."""
-        verdict = self._judge(scope, path) if self._running else _NOT_SERVING
-        assert isinstance(verdict, HttpReply), "a plain request is no handshake"
+        if not self._running:
+            return _NOT_SERVING
+        if scope["method"] not in ("GET", "HEAD"):
+            return _OTHER_METHOD
+        verdict = self._judge(scope, path)
+        assert isinstance(verdict, HttpReply)
         return verdict
 
     def _lost(self, transport: AsgiTransport) -> None:
@@ -149,9 +148,12 @@ class AsgiEngine:
             self._empty.set()
 
 
-async def _refuse(scope: Scope, send: Send, reply: HttpReply) -> None:
-    with suppress(OSError):  # it left without its answer
-        await refuse(scope, send, reply)
+async def _say(answering: Awaitable[None]) -> None:
+    """Lets a refusal or a page go out, if somebody is there to take it: ASGI says OSError, not every server does."""
+    try:
+        await answering
+    except Exception:
+        logger.debug("an answer could not be given", exc_info=True)
 
 
 def _acceptance(verdict: Accept) -> Event:

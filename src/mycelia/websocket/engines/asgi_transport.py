@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from mycelia.protocol.asgi_scope import Event, Receive, Scope, Send
 from mycelia.protocol.codes import Close, close_payload, may_send
-from mycelia.websocket.engines.asgi_scope import Event, Receive, Scope, Send
 from mycelia.websocket.engines.base import EngineOptions, Peer
 from mycelia.websocket.engines.reader import READ_BYTES, State
 
@@ -33,9 +33,9 @@ class AsgiTransport:
     """
 
     __slots__ = (
-        "_cancelled", "_close", "_close_sent", "_code", "_deadline", "_failed", "_full", "_gone", "_loop", "_options",
-        "_over", "_paused", "_peer", "_pump", "_queue", "_reason", "_receive", "_resumed", "_saying", "_scope", "_send",
-        "_waiting", "buffered", "deadline", "state", "when_lost",
+        "_answering", "_cancelled", "_close", "_close_sent", "_code", "_deadline", "_failed", "_full", "_gone", "_loop",
+        "_options", "_over", "_paused", "_peer", "_pump", "_queue", "_reason", "_receive", "_resumed", "_saying",
+        "_scope", "_send", "_waiting", "buffered", "deadline", "state", "when_lost",
     )  # fmt: skip
 
     def __init__(self, options: EngineOptions, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,6 +45,7 @@ class AsgiTransport:
         self._options, self._scope, self._receive, self._send = options, scope, receive, send
         self._loop = asyncio.get_running_loop()
         self.deadline = self._loop.time() + options.handshake_timeout
+        self._answering: asyncio.Timeout | None = None
         self._peer: Peer | None = None
         self._queue: deque[tuple[bytes, bool]] = deque()
         self._pump: asyncio.Task[None] | None = None
@@ -100,6 +101,9 @@ class AsgiTransport:
         self._over = True
         if self.state is _OPEN:
             self.state = _CLOSING
+        elif self.state is State.HANDSHAKE and self._answering is not None:
+            with suppress(RuntimeError):  # it is answered already
+                self._answering.reschedule(self._loop.time())
         self._interrupt()
 
     def extra(self, name: str) -> object:
@@ -107,6 +111,11 @@ class AsgiTransport:
         return known.get(name)
 
     # -- its life ------------------------------------------------------------------------------------
+
+    async def answer(self, acceptance: Event) -> None:
+        """Accepts the handshake, unless that takes until the deadline or until `abort`: TimeoutError."""
+        async with asyncio.timeout_at(self.deadline) as self._answering:
+            await self._send(acceptance)
 
     def open(self, peer: Peer) -> None:
         """The handshake is answered: the connection is this peer's."""
@@ -117,8 +126,10 @@ class AsgiTransport:
     async def run(self) -> None:
         """Delivers what comes until the connection is over; `closed` has been called when it returns."""
         room = READ_BYTES
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            while not self._over and (event := await self._next()) is not None:
+            while not self._over and (event := await self._next(task)) is not None:
                 if event["type"] != "websocket.receive":
                     self._on_disconnect(event)
                     break
@@ -130,10 +141,8 @@ class AsgiTransport:
             self.lose()
         await self._hang_up()
 
-    async def _next(self) -> Event | None:
+    async def _next(self, task: asyncio.Task[object]) -> Event | None:
         """The server's next event; None when there will be none, or `abort` does not want it."""
-        task = asyncio.current_task()
-        assert task is not None
         while not self._over:
             before = task.cancelling()
             self._waiting = task
@@ -219,7 +228,7 @@ class AsgiTransport:
             self._code = self._close[0]  # what the client answered hardly any server says
             return
         code = event.get("code")
-        self._code = code if isinstance(code, int) else int(Close.NO_STATUS)
+        self._code = int(code) if isinstance(code, int) else int(Close.NO_STATUS)  # some say it as a member of an Enum
         self._reason = str(event.get("reason") or "")
         if self.state is _OPEN:
             self.state = _CLOSING

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from mycelia.errors import EngineError
+from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 
 __all__ = [
@@ -36,7 +37,10 @@ __all__ = [
     "Peer",
     "SilentLogger",
     "Transport",
+    "check_event",
+    "check_start",
     "engine_names",
+    "engines_that",
     "is_engine",
     "load_engine",
 ]
@@ -164,6 +168,10 @@ class SilentLogger(logging.LoggerAdapter[logging.Logger]):
         return False
 
 
+def _anybody(request: Handshake) -> HttpReply | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What `Engine.start` needs: where to listen, and the limits that a library must know to keep."""
@@ -183,6 +191,8 @@ class EngineOptions:
     backlog: int = 1024
     inbound_bytes: int = 64 * 1024 * 1024
     door: Door = field(default_factory=OpenDoor)
+    allowed_origins: tuple[str, ...] = ()  # besides its own; for an engine that serves pages for others to show
+    screen: Callable[[Handshake], HttpReply | None] = _anybody  # why a plain request is not served, for its origin
     max_descriptor: int = 0  # an accepted socket with this number or a higher one is reset; 0 for no limit
     library: Mapping[str, Any] = field(default_factory=dict)
 
@@ -205,6 +215,28 @@ class Engine(Protocol):
         """Where the engine listens; None when it does not, or has no address."""
 
 
+def check_event(event: str) -> None:
+    """What every engine's `on` checks. Raises EngineError for an event that there is not."""
+    if event != "admit":
+        raise EngineError(f"expected the event 'admit', got {event!r}")
+
+
+def check_start(
+    name: str, running: bool, admit: Admit | None, given: Collection[str], known: Collection[str] = ()
+) -> None:
+    """What every engine's `start` checks first: `given` are the library options that it got, `known` those it has.
+
+    Raises NotRunning when it runs already, and EngineError without `on("admit", …)` or for an option it does not have.
+    """
+    if running:
+        raise NotRunning(f"the {name} engine is already running; stop() it first")
+    if admit is None:
+        raise EngineError("expected on('admit', handler) before start()")
+    if unknown := set(given) - set(known):
+        every = ", ".join(sorted(known)) or "none"
+        raise EngineError(f"unknown option {min(unknown)!r} for the {name} engine; known: {every}")
+
+
 # name → (module, class); a module is imported when its engine is first asked for.
 _BUILT_IN: Mapping[str, str] = {
     "picows": "mycelia.websocket.engines.picows:PicowsEngine",
@@ -212,6 +244,7 @@ _BUILT_IN: Mapping[str, str] = {
     "memory": "mycelia.websocket.engines.memory:MemoryEngine",
     "asgi": "mycelia.websocket.engines.asgi:AsgiEngine",
     "socketio": "mycelia.websocket.engines.socketio:SocketioEngine",
+    "sockjs": "mycelia.websocket.engines.sockjs:SockjsEngine",
 }
 _ALIASES: Mapping[str, str] = {"uws": "picows", "ws": "websockets", "socket.io": "socketio"}
 
@@ -225,6 +258,16 @@ def engine_names() -> list[str]:
     """Every engine name that `load_engine` takes: built in, aliases and installed entry points."""
     installed = {entry.name for entry in entry_points(group="mycelia.engines")}
     return sorted({*_BUILT_IN, *_ALIASES, *installed})
+
+
+def engines_that(ability: str) -> list[str]:
+    """The engines of ours that declare an ability; one whose library is not installed is not named."""
+    found = []
+    for name in _BUILT_IN:
+        with suppress(ImportError):
+            if ability in getattr(load_engine(name), "abilities", ()):
+                found.append(name)
+    return found
 
 
 def load_engine(name: str) -> Callable[[], Engine]:

@@ -5,21 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, NamedTuple
 
+from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, read_body, read_scope, refuse
 from mycelia.protocol.engineio import Refusal, Terms, judge
 from mycelia.protocol.engineio_output import Reply
 from mycelia.protocol.handshake import BadHandshake, Handshake, HttpReply
-from mycelia.websocket.engines.asgi_scope import Receive, Scope, Send, answer, read_scope, refuse
+from mycelia.protocol.sockjs_pages import with_origin
 from mycelia.websocket.engines.asgi_transport import AsgiTransport
 from mycelia.websocket.engines.base import EngineOptions
+from mycelia.websocket.engines.engineio_cors import Cors
 from mycelia.websocket.engines.engineio_line import Line, Rider, Socket
 
 __all__ = ["Station"]
 
 _ABSENT = HttpReply(404, b"not found\n")
+_UNCACHED = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+_PARTING = 0.25  # seconds in which the last GET of a session may come that its client has closed
 _BUSY = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
+
+
+class _Trip(NamedTuple):
+    """A request and the session that it is for; `known` when it names that."""
+
+    request: Handshake
+    line: Line
+    known: bool
 
 
 class Station:
@@ -28,9 +41,15 @@ class Station:
     def __init__(self, options: EngineOptions, terms: Terms, board: Callable[[Line], Rider]) -> None:
         self.options, self.terms, self.board = options, terms, board
         self._lines: dict[str, Line] = {}
+        self._cors = Cors(options)
 
     def lost(self, line: Line) -> None:
-        self._lines.pop(line.session.sid, None)
+        """The session is over; one that its client has closed still has an answer for a GET that was on its way."""
+        later = asyncio.get_running_loop().call_later
+        if line.session.parting:
+            later(_PARTING, self._lines.pop, line.session.sid, None)
+        else:
+            self._lines.pop(line.session.sid, None)
 
     def close(self) -> None:
         """Ends every session now."""
@@ -43,47 +62,54 @@ class Station:
         if socket and (await receive())["type"] != "websocket.connect":
             return
         try:
-            line = self._find(read_scope(scope, path), socket)
+            request = read_scope(scope, path)
+            trip = self._find(request if socket else with_origin(request), socket)
         except BadHandshake as bad:
             self.options.door.misread(bad.reply.status)
-            line = bad.reply
-        if isinstance(line, HttpReply):
+            trip = bad.reply
+        if isinstance(trip, HttpReply):
             with suppress(OSError):  # it left without its answer
-                await (refuse if socket else answer)(scope, send, line)
+                await (refuse if socket else answer)(scope, send, trip)
         elif socket:
-            await self._serve_socket(line, scope, receive, send)
+            await self._serve_socket(trip, scope, receive, send)
         else:
-            await self._serve_request(line, scope, receive, send)
+            await self._serve_request(trip, scope, receive, send)
 
-    def _find(self, request: Handshake, socket: bool) -> Line | HttpReply:
-        """The session that a request names, or a new one."""
+    def _find(self, request: Handshake, socket: bool) -> _Trip | HttpReply:
+        """The session that a request names, or a new one; or the answer, where it is for none."""
         if self.options.path.rstrip("/") not in ("", request.path.rstrip("/")):
             return _ABSENT
-        sid = request.query.get("sid")
+        foreign = self.options.screen(request)
+        if foreign is not None:
+            return _told(Refusal.FORBIDDEN) if foreign.status == Refusal.FORBIDDEN.status else foreign
+        if request.method == "OPTIONS" and not socket:
+            return self._cors.preflight(request)
+        query = request.query
+        sid = query.get("sid")
         line = self._lines.get(sid) if sid is not None else None
-        refusal = judge(request.method, request.query, socket, line is not None)
+        refusal = judge(request.method, query, socket, line is not None)
         if refusal is not None:
-            return _refusal(refusal)
+            return _told(refusal, self._cors.headers(request))
         if line is not None:
-            return line
+            return _Trip(request, line, True)
         if not self.options.door.enter(request.remote[0] if request.remote else ""):
-            return _BUSY
+            return replace(_BUSY, headers=(*_BUSY.headers, *self._cors.headers(request)))
         line = Line(self, token_urlsafe(15), request)
         self._lines[line.session.sid] = line
-        return line
+        return _Trip(request, line, False)
 
-    async def _serve_request(self, line: Line, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_request(self, trip: _Trip, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Reply] = loop.create_future()
-        session = line.session
+        line, session = trip.line, trip.line.session
         try:
-            if scope["method"] == "POST":
+            if trip.request.method == "POST":
                 line.do(session.post(answered, loop.time()))
-                body = None if answered.done() else await _body(receive, self.terms.max_payload_bytes)
+                body = None if answered.done() else await read_body(receive, self.terms.max_payload_bytes)
                 if body is not None:
+                    await line.rested()  # and nobody else may send meanwhile, so that no more than this is held
                     line.do(session.body(answered, body, loop.time()))
-                    await line.rested()  # the next POST comes when this one is answered
-            elif _names(scope):
+            elif trip.known:
                 line.do(session.get(answered, loop.time()))
             else:
                 line.do(session.open_polling(answered))
@@ -92,51 +118,33 @@ class Station:
             if not answered.done():
                 line.gone(answered)
         if reply is not None:
+            shown = (*_UNCACHED, *self._cors.headers(trip.request))
             with suppress(OSError):
-                await answer(scope, send, HttpReply(reply.status, reply.body, (), reply.content_type))
+                await answer(scope, send, HttpReply(reply.status, reply.body, shown, reply.content_type))
 
-    async def _serve_socket(self, line: Line, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_socket(self, trip: _Trip, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
+        line = trip.line
         socket = Socket(line)
-        known = _names(scope)
-        if known:
+        if trip.known:
             line.do(line.session.websocket(socket, loop.time()))
         transport = AsgiTransport(self.options, scope, receive, send)
         try:
             async with asyncio.timeout(self.options.handshake_timeout):
                 await send({"type": "websocket.accept"})
         except BaseException as error:
-            line.gone(socket) if known else line.abort()
+            line.gone(socket) if trip.known else line.abort()
             if isinstance(error, Exception):
                 return
             raise
         transport.open(socket)
-        if not known:
+        if not trip.known:
             line.do(line.session.open_websocket(socket))
         await transport.run()
 
 
-def _refusal(refusal: Refusal) -> HttpReply:
-    return HttpReply(refusal.status, refusal.body, (), "application/json")
-
-
-def _names(scope: Scope) -> bool:
-    """Whether a request names a session."""
-    return "sid" in read_scope(scope).query
-
-
-async def _body(receive: Receive, most: int) -> bytes | None:
-    """The body of a request, of which no more is read than shows that it is too large; None when it breaks off."""
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more and size <= most:
-        event = await receive()
-        if event["type"] != "http.request":
-            return None
-        parts.append(event.get("body", b""))
-        size += len(parts[-1])
-        more = event.get("more_body", False)
-    return b"".join(parts)
+def _told(refusal: Refusal, headers: tuple[tuple[str, str], ...] = ()) -> HttpReply:
+    return HttpReply(refusal.status, refusal.body, headers, "application/json")
 
 
 async def _first(answered: asyncio.Future[Reply], receive: Receive) -> Reply | None:

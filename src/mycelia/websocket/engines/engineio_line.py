@@ -50,7 +50,7 @@ class Line:
         self._socket: Socket | None = None
         self._held: list[Received] = []  # came while reading was paused
         self._resumed: asyncio.Event | None = None
-        self._full = self._flushing = False
+        self.full = self._flushing = False
 
     # -- what its rider calls ------------------------------------------------------------------------
 
@@ -64,10 +64,18 @@ class Line:
         """Sends messages; what is sent in one turn of the loop shares a response."""
         for payload, binary in messages:
             self.do(self.session.send(payload, binary, more=True))
-        if not self.session.upgraded and not self._flushing and not self.session.over:
+        if self.session.home is None and not self._flushing and not self.session.over:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        self._weigh()
+        self.weigh()
+
+    def write(self, text: bytes) -> None:
+        """Sends one text; `send` in short."""
+        home = cast("Socket | None", self.session.home)
+        if home is not None and home.transport is not None:
+            home.transport.send(b"4" + text, False)
+        else:
+            self.send(((text, False),))
 
     def close(self, code: int, reason: str) -> None:
         """Ends the session behind what waits."""
@@ -102,7 +110,12 @@ class Line:
             await self._resumed.wait()
 
     def frame(self, socket: Socket, payload: bytes, binary: bool) -> None:
-        self.do(self.session.frame(socket, payload, binary, self._loop.time()))
+        now = self._loop.time()
+        text = None if binary or self._resumed is not None else self.session.message(socket, payload, now)
+        if text is not None:
+            self.rider.received(text, False)
+        else:
+            self.do(self.session.frame(socket, payload, binary, now))
 
     def gone(self, key: object) -> None:
         self.do(self.session.gone(key))
@@ -131,8 +144,8 @@ class Line:
                     self.rider.beat()
                 case Ended():
                     self._end(each)
-        if self._full:
-            self._weigh()
+        if self.full:
+            self.weigh()
         due = self.session.due
         if not self.session.over and (self._timer is None or due < self._timer.when()):
             if self._timer is not None:
@@ -141,27 +154,24 @@ class Line:
 
     def _tick(self) -> None:
         self._timer = None
-        if self._resumed is None:
-            self.do(self.session.tick(self._loop.time()))
-        else:  # whom we do not read we do not judge
-            self._timer = self._loop.call_later(1.0, self._tick)
+        self.do(self.session.tick(self._loop.time(), self._resumed is None))  # whom we do not read we do not judge
 
     def _flush(self) -> None:
         self._flushing = False
         self.do(self.session.flush())
-        self._weigh()
+        self.weigh()
 
-    def _weigh(self) -> None:
+    def weigh(self) -> None:
         """Tells the rider when too much waits, and when that is over."""
         high = self._station.options.high_water_bytes
-        full = self.buffered > (high // 4 if self._full else high)
-        if full is not self._full and not self.session.over:
-            self._full = full
+        full = self.buffered > (high // 4 if self.full else high)
+        if full is not self.full and not self.session.over:
+            self.full = full
             self.rider.congested(full)
 
     def weigh_later(self, full: bool) -> None:
         """The socket is full, or has room."""
-        self._loop.call_soon(self._weigh)
+        self._loop.call_soon(self.weigh)
 
     def _end(self, end: Ended) -> None:
         if self._timer is not None:
@@ -202,7 +212,7 @@ class Socket:
     def control(self, kind: Control, payload: bytes) -> None: ...
 
     def congested(self, full: bool) -> None:
-        self._line.weigh_later(full)
+        self._line.weigh()
 
     def leaving(self) -> None: ...
 

@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
-from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
-from mycelia.websocket.engines.base import Admit, EngineOptions
+from mycelia.websocket.engines.abilities import WIRE
+from mycelia.websocket.engines.base import Admit, EngineOptions, check_event, check_start
 from mycelia.websocket.engines.holdings import Holdings
 from mycelia.websocket.engines.reader import Reader, Sink
 from mycelia.websocket.engines.rests import Rests
@@ -31,7 +31,7 @@ class StreamEngine(ABC):
 
     name: ClassVar[str]
     connection_type: ClassVar[type[StreamConnection]] = StreamConnection
-    abilities: ClassVar[frozenset[str]] = frozenset({"addresses", "deflate", "tls", "unix_socket"})
+    abilities: ClassVar[frozenset[str]] = WIRE | {"addresses", "deflate", "listen", "tls", "unix_socket"}
     library_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
@@ -53,19 +53,11 @@ class StreamEngine(ABC):
     # -- the adapter's public face -------------------------------------------------------------------
 
     def on(self, event: Literal["admit"], handler: Admit) -> None:
-        if event != "admit":
-            raise EngineError(f"expected the event 'admit', got {event!r}")
+        check_event(event)
         self._admit = handler
 
     async def start(self, options: EngineOptions) -> None:
-        if self._running:
-            raise NotRunning(f"the {self.name} engine is already running; stop() it first")
-        if self._admit is None:
-            raise EngineError("expected on('admit', handler) before start()")
-        unknown = sorted(set(options.library) - self.library_options)
-        if unknown:
-            known = ", ".join(sorted(self.library_options)) or "none"
-            raise EngineError(f"unknown option {unknown[0]!r} for the {self.name} engine; known: {known}")
+        check_start(self.name, self._running, self._admit, options.library, self.library_options)
         self.options = options
         self.holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
         self.configure(options.library)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from mycelia.errors import EngineError, NotRunning
+from mycelia.errors import EngineError
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
-from mycelia.websocket.engines.base import Admit, EngineOptions
+from mycelia.websocket.engines.abilities import WIRE
+from mycelia.websocket.engines.base import Admit, EngineOptions, check_event, check_start
 from mycelia.websocket.engines.holdings import Holdings
 from mycelia.websocket.engines.memory_socket import (
     HandshakeRefused,
@@ -36,6 +37,7 @@ class MemoryEngine:
 
     name: str = "memory"
     framed: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[str]] = WIRE
 
     def __init__(self) -> None:
         self.options = EngineOptions()
@@ -47,19 +49,12 @@ class MemoryEngine:
         self._empty = asyncio.Event()
 
     def on(self, event: Literal["admit"], handler: Admit) -> None:
-        if event != "admit":
-            raise EngineError(f"expected the event 'admit', got {event!r}")
+        check_event(event)
         self._admit = handler
 
     async def start(self, options: EngineOptions) -> None:
-        if self._running:
-            raise NotRunning("the memory engine is already running; stop() it first")
-        if self._admit is None:
-            raise EngineError("expected on('admit', handler) before start()")
-        library: dict[str, Any] = dict(options.library)
-        socket_bytes = library.pop("socket_bytes", _SOCKET_BYTES)
-        if library:
-            raise EngineError(f"unknown option {min(library)!r} for the memory engine; known: socket_bytes")
+        check_start(self.name, self._running, self._admit, options.library, ("socket_bytes",))
+        socket_bytes = options.library.get("socket_bytes", _SOCKET_BYTES)
         if type(socket_bytes) is not int or socket_bytes < 1:
             raise EngineError(f"socket_bytes: expected a whole number of at least 1, got {socket_bytes!r}")
         self.options, self.socket_bytes = options, socket_bytes

@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 from typing import ClassVar, Literal
 
-from mycelia.errors import EngineError, NotRunning
+from mycelia.errors import EngineError
+from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, refuse
 from mycelia.protocol.codec import Codec
 from mycelia.protocol.engineio import Terms
 from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply
 from mycelia.protocol.socketio import MAIN, is_namespace
 from mycelia.protocol.socketio_codec import SocketioCodec
-from mycelia.websocket.engines.asgi_scope import Receive, Scope, Send, answer, refuse
-from mycelia.websocket.engines.base import Admit, EngineOptions
+from mycelia.websocket.engines.base import Admit, EngineOptions, check_event, check_start
 from mycelia.websocket.engines.engineio import Station
 from mycelia.websocket.engines.engineio_line import Line
 from mycelia.websocket.engines.socketio_client import SocketioClient
@@ -46,19 +46,12 @@ class SocketioEngine:
         self._namespaces: frozenset[str] = frozenset({MAIN})
 
     def on(self, event: Literal["admit"], handler: Admit) -> None:
-        if event != "admit":
-            raise EngineError(f"expected the event 'admit', got {event!r}")
+        check_event(event)
         self._admit = handler
 
     async def start(self, options: EngineOptions) -> None:
-        if self._station is not None:
-            raise NotRunning("the socketio engine is already running; stop() it first")
-        if self._admit is None:
-            raise EngineError("expected on('admit', handler) before start()")
-        library = dict(options.library)
-        given = library.pop("namespaces", (MAIN,))
-        if library:
-            raise EngineError(f"unknown option {min(library)!r} for the socketio engine; known: namespaces")
+        check_start(self.name, self._station is not None, self._admit, options.library, ("namespaces",))
+        given = options.library.get("namespaces", (MAIN,))
         if isinstance(given, str) or not all(isinstance(name, str) and is_namespace(name) for name in given):
             raise EngineError(f"namespaces: expected names such as '/' and '/admin', got {given!r}")
         self._namespaces = frozenset(given)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from math import inf
 from typing import cast
 from urllib.parse import urlencode
 
@@ -31,6 +32,9 @@ __all__ = ["Judge", "NamespaceTransport", "SocketioClient"]
 logger = logging.getLogger("mycelia.websocket.engine")
 
 _GREETING = b'2["websocket.connected",'
+_BINARY = b"56"  # how packets with attachments begin
+_LATER = (429, 503)  # refusals of who may come back, which clients do to a session that they have lost
+_CODES = frozenset(map(int, Close))
 _OWN = frozenset({"EIO", "transport", "sid", "t", "b64", "j"})  # parameters of the protocol
 _REPLACED = frozenset({"upgrade", "sec-websocket-protocol", "sec-websocket-extensions"})
 
@@ -53,8 +57,8 @@ Judge = Callable[[str, Handshake], Accept | HttpReply]
 class NamespaceTransport:
     """One namespace of one client, as the transport of a connection."""
 
-    def __init__(self, client: SocketioClient, namespace: str) -> None:
-        self._client, self._namespace = client, namespace
+    def __init__(self, client: SocketioClient, namespace: str, deadline: float) -> None:
+        self._client, self._namespace, self._deadline = client, namespace, deadline
         self.peer: Peer | None = None
         self.closing: tuple[int, str] | None = None  # what this side closes with
 
@@ -66,7 +70,10 @@ class NamespaceTransport:
         if self.peer is None or self.closing is not None:
             return
         if self._client.namespaces.joined(self._namespace):
-            self._client.line.send(split(payload, self._namespace))
+            if self._namespace is MAIN and payload[0] not in _BINARY:
+                self._client.line.write(payload)
+            else:
+                self._client.line.send(split(payload, self._namespace))
         elif payload.startswith(_GREETING):
             sid = _greeting(payload[1:]).data.connection_id
             self._client.line.send(self._client.namespaces.accept(self._namespace, sid))
@@ -84,20 +91,20 @@ class NamespaceTransport:
             asyncio.get_running_loop().call_soon(self._abort)
 
     def pause(self) -> None:
-        self._client.line.pause()
+        self._client.pause(self)
 
     def resume(self) -> None:
-        self._client.line.resume()
+        self._client.resume(self)
 
     def extra(self, name: str) -> object:
-        known: dict[str, object] = {"native": self._client.line, "deadline": self._client.line.deadline}
+        known: dict[str, object] = {"native": self._client.line, "deadline": self._deadline}
         return known.get(name)
 
     def over(self, code: int, reason: str) -> None:
         """Tells the peer, once, that it is over."""
         peer, self.peer = self.peer, None
         if peer is not None:
-            self._client.left(self._namespace)
+            self._client.left(self._namespace, self)
             peer.closed(code, reason)
 
     def _abort(self) -> None:
@@ -119,12 +126,19 @@ class SocketioClient:
         self._host = line.request.remote[0] if line.request.remote else ""
         self._half_open = True
         self._over = False
+        self._paused: set[NamespaceTransport] = set()
+        self._ending = False  # the session ends soon, for the server wants that
         self._timer = self._loop.call_at(self.namespaces.due, self._check)
 
     # -- Rider ---------------------------------------------------------------------------------------
 
     def received(self, payload: bytes, binary: bool) -> None:
         if self._over:
+            return
+        if not binary and self.namespaces.passes(payload):
+            main = self._transports[MAIN].peer if MAIN in self._transports else None
+            if main is not None:
+                main.received(payload, False)
             return
         try:
             happening = self.namespaces.receive(payload, binary, self._loop.time())
@@ -174,42 +188,73 @@ class SocketioClient:
     # -- what its transports call --------------------------------------------------------------------
 
     def dismiss(self, namespace: str, code: int, reason: str) -> None:
-        """The server is done with a namespace; without any the session ends, or waits for the next CONNECT."""
+        """The server is done with a namespace; without any the session ends.
+
+        Clients come back to a lost session, never to a namespace that they were sent away from. So who shall come back
+        to one loses the session, when the others have left it too, and soon.
+        """
         now, others = self._loop.time(), any(name != namespace for name in self._transports)
-        if not self.namespaces.joined(namespace):
-            known = CLOSES.get(Close(code)) if code in Close._value2member_map_ else None
+        if not self.namespaces.joined(namespace) and (others or not reconnects(code)):
+            known = CLOSES.get(Close(code)) if code in _CODES else None
             said = reason or (known.meaning if known is not None else "closed")
             self.line.send(self.namespaces.refuse(namespace, now, said, {"code": code}))
             self._watch()
             return
-        if others or not (reconnects(code) or code == Close.ABNORMAL):
-            self.line.send(self.namespaces.leave(namespace, now))
+        told, back = self.namespaces.leave(namespace, now), code == Close.ABNORMAL or reconnects(code)
+        if not back:
+            self.line.send(told)
+        elif others and not self._ending:
+            self._ending = True
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._options.close_timeout, self.line.close, code, reason)
         if others:
             return
+        self._ending = True
         if code == Close.ABNORMAL:
             self.line.abort()
         else:
             self.line.close(code, reason)
 
-    def left(self, namespace: str) -> None:
+    def pause(self, transport: NamespaceTransport) -> None:
+        """Nothing more is read, for anybody, while one of the connections wants nothing."""
+        self._paused.add(transport)
+        self.line.pause()
+
+    def resume(self, transport: NamespaceTransport) -> None:
+        self._paused.discard(transport)
+        if not self._paused:
+            self.line.resume()
+
+    def left(self, namespace: str, transport: NamespaceTransport) -> None:
         """A namespace's connection is over."""
-        self._transports.pop(namespace, None)
+        if self._transports.get(namespace) is transport:
+            del self._transports[namespace]
+        if transport in self._paused:
+            self.resume(transport)
+        self._linger()
 
     # -- inside --------------------------------------------------------------------------------------
 
     def _join(self, joining: Joining) -> None:
         name = joining.namespace
         verdict = self._admit(name, self._handshake(joining))
+        if isinstance(verdict, HttpReply) and verdict.status in _LATER and not self._transports:
+            self._ending = True
+            self.line.close(int(Close.TRY_AGAIN_LATER), "no room; try again later")
+            return
         if isinstance(verdict, HttpReply):
             said = verdict.body.decode("utf-8", "replace").strip()
             self.line.send(self.namespaces.refuse(name, self._loop.time(), said, {"status": verdict.status}))
-            self._watch()
+            self._linger()
             return
+        deadline = self.line.deadline if self._half_open else self._loop.time() + self._options.handshake_timeout
         self._settled()
         self._watch()
-        transport = self._transports[name] = NamespaceTransport(self, name)
-        transport.peer = cast(Peer, verdict.peer)
-        transport.peer.opened(transport)
+        transport = self._transports[name] = NamespaceTransport(self, name, deadline)
+        peer = transport.peer = cast(Peer, verdict.peer)
+        peer.opened(transport)
+        if self.line.full:
+            peer.congested(True)
 
     def _handshake(self, joining: Joining) -> Handshake:
         """The session's own request as if it had asked for a WebSocket, with what CONNECT brought."""
@@ -227,6 +272,14 @@ class SocketioClient:
         shown = {key: value for key, value in joining.auth.items() if key != "token"}
         return UpgradedHandshake("GET", target, Headers(lines), request.remote, request.secure, shown)
 
+    def _linger(self) -> None:
+        """A session without a connection is half open again, if there is room for one."""
+        if not (self._transports or self._half_open or self._over or self._ending):
+            self._half_open = self._options.door.enter(self._host)
+            if not self._half_open:
+                self.line.close(int(Close.TRY_AGAIN_LATER), "no room for a session without a namespace")
+        self._watch()
+
     def _settled(self) -> None:
         """It is no longer half open."""
         if self._half_open:
@@ -234,8 +287,10 @@ class SocketioClient:
             self._options.door.leave(self._host)
 
     def _watch(self) -> None:
+        if self._ending:
+            return
         self._timer.cancel()
-        if not self._over and self.namespaces.due < self._loop.time() + 1e9:
+        if not self._over and self.namespaces.due != inf:
             self._timer = self._loop.call_at(self.namespaces.due, self._check)
 
     def _check(self) -> None:
@@ -248,6 +303,7 @@ class SocketioClient:
 
     def _fail(self, fault: PacketFault) -> None:
         """What is no packet ends the session."""
+        self._ending = True
         for transport in list(self._transports.values()):
             peer = transport.peer
             if peer is not None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.asgi_scope import CanServe
 from mycelia.protocol.handshake import HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.websocket.engines.asgi import AsgiEngine
-from mycelia.websocket.engines.asgi_scope import CanServe
 from mycelia.websocket.engines.base import CanFrame, CanPause, CanPing, EngineOptions, OpenDoor
 from tests.unit.websocket.engines.asgi_server import Stand, Visit, stand, websocket_scope
 
@@ -297,7 +297,7 @@ async def test_what_its_transports_can() -> None:
         transport = peer.transport
         assert isinstance(transport, CanPause)
         assert not isinstance(transport, CanFrame) and not isinstance(transport, CanPing)
-        assert made.engine.framed is False and made.engine.abilities == frozenset()
+        assert made.engine.framed is False and made.engine.abilities == {"pages", "payload", "subprotocols"}
         assert (transport.extra("native"), transport.extra("peername")) == (scope, ("192.0.2.1", 5))
         assert isinstance(transport.extra("deadline"), float) and transport.extra("nonsense") is None
 

@@ -14,7 +14,7 @@ from msgspec import json
 from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.credentials import credentials, public_view
 from mycelia.protocol.envelope import Event
-from mycelia.protocol.handshake import Accept, Handshake, HttpReply
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply, origin_allowed
 from mycelia.testing.engines import RecordingPeer
 from mycelia.websocket.engines.base import EngineOptions, load_engine
 from mycelia.websocket.engines.socketio import SocketioEngine
@@ -112,6 +112,15 @@ def http_scope(query: str, method: str) -> dict[str, Any]:
     }
 
 
+def with_headers(scope: dict[str, Any], **given: str) -> dict[str, Any]:
+    return {**scope, "headers": [*scope["headers"], *((key.encode(), each.encode()) for key, each in given.items())]}
+
+
+def headers_of(visit: Visit) -> dict[str, str]:
+    [start] = [each for each in visit.sent if each["type"] == "http.response.start"]
+    return {name.decode(): value.decode() for name, value in start["headers"]}
+
+
 async def answer(visit: Visit) -> tuple[int, bytes]:
     start, body = await visit.told("http.response.start"), await visit.told("http.response.body")
     await visit.ended()
@@ -190,6 +199,87 @@ async def test_no_room_and_no_such_path() -> None:
         assert (await made.ask("EIO=4&transport=polling"))[0] == 503
         visit = made.visit({**http_scope("EIO=4&transport=polling", "GET"), "path": "/socket.io/more"})
         assert (await answer(visit))[0] == 404
+
+
+async def test_a_second_post_while_reading_is_paused_ends_the_session() -> None:
+    """What is held for a paused connection is one request, however many are sent."""
+    async with stand() as made:
+        session = await made.poll()
+        await made.ask(session, "POST", b"40")
+        [peer] = made.peers
+        assert peer.pausing is not None
+        peer.pausing.pause()
+        waiting = made.request(session, "POST", b'42["app://a"]')
+        await waiting.until(lambda: waiting.asked == 2)
+        assert (await made.ask(session, "POST", b'42["app://b"]'))[0] == 400
+        assert (await answer(waiting))[0] == 400
+        assert peer.messages == [] and (await peer.closed_with())[0] == 1006
+
+
+async def test_the_get_that_a_close_has_overtaken_is_answered() -> None:
+    async with stand() as made:
+        session = await made.poll()
+        assert await made.ask(session, "POST", b"1") == (200, b"ok")
+        assert await made.ask(session) == (200, b"6")
+        assert (await made.ask(session))[0] == 400
+
+
+# -- other origins -----------------------------------------------------------------------------------------
+
+
+def screen(request: Handshake) -> HttpReply | None:
+    """As the gate's."""
+    return None if origin_allowed(request, ORIGINS) else HttpReply(403, b"not allowed\n")
+
+
+ORIGINS = ("https://app.example", "null", "*")
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
+async def test_foreign_pages_are_refused_and_told_nothing(method: str) -> None:
+    def only(request: Handshake) -> HttpReply | None:
+        return None if origin_allowed(request, ORIGINS[:1]) else HttpReply(403, b"not allowed\n")
+
+    async with stand(screen=only, allowed_origins=ORIGINS[:1]) as made:
+        visit = made.visit(with_headers(http_scope("EIO=4&transport=polling", method), origin="https://evil.example"))
+        status, body = await answer(visit)
+        assert (status, json.decode(body)) == (403, {"code": 4, "message": "Forbidden"})
+        assert not [name for name in headers_of(visit) if name.startswith("access-control")]
+        scope = with_headers(websocket_scope(PATH, query_string=b"EIO=4&transport=websocket"), origin="https://evil")
+        visit = made.visit(scope)
+        assert (await visit.told("websocket.http.response.start"))["status"] == 403
+        await visit.ended()
+    assert made.door.inside == 0
+
+
+@pytest.mark.parametrize(
+    ("origin", "credentials_too"),
+    [("https://app.example", True), ("http://h", True), ("https://other.example", False), ("null", False)],
+)
+async def test_pages_that_may_come_may_read(origin: str, credentials_too: bool) -> None:
+    async with stand(screen=screen, allowed_origins=ORIGINS) as made:
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,x-mine"}
+        visit = made.visit(with_headers(http_scope("EIO=4&transport=polling", "OPTIONS"), origin=origin, **asked))
+        assert (await answer(visit))[0] == 204
+        before = headers_of(visit)
+        assert before["access-control-allow-methods"] == "GET, POST"
+        assert before["access-control-allow-headers"] == "content-type,x-mine"
+        visit = made.visit(with_headers(http_scope("EIO=4&transport=polling", "GET"), origin=origin))
+        assert (await answer(visit))[0] == 200
+        for shown in (before, headers_of(visit)):
+            assert shown["access-control-allow-origin"] == origin and shown["vary"] == "Origin"
+            assert ("access-control-allow-credentials" in shown) is credentials_too
+        assert shown["cache-control"] == "no-store" and "set-cookie" not in shown
+        visit = made.visit(with_headers(http_scope("EIO=3&transport=polling", "GET"), origin=origin))
+        assert (await answer(visit))[0] == 400 and headers_of(visit)["access-control-allow-origin"] == origin
+
+
+async def test_no_cookie_is_set_and_nothing_said_of_cors_to_who_is_no_page() -> None:
+    async with stand() as made:
+        visit = made.visit(http_scope("EIO=4&transport=polling", "GET"))
+        assert (await answer(visit))[0] == 200
+        usual = {"content-length", "content-type", "cache-control", "vary", "x-content-type-options"}
+        assert set(headers_of(visit)) == usual
 
 
 async def test_polling_from_connect_to_close() -> None:
@@ -303,6 +393,33 @@ async def test_a_connect_that_the_gate_refuses() -> None:
         await visit.ended()
 
 
+@pytest.mark.parametrize("others", [False, True])
+async def test_who_finds_no_room_comes_back(others: bool) -> None:
+    """A client stays away from a namespace that it was refused, and tries again when it loses the session."""
+    async with stand(library={"namespaces": ["/", "/admin"]}) as made:
+        visit = (await made.joined())[0] if others else await made.open()
+        made.answer = HttpReply(503, b"no room\n")
+        visit.text("40/admin,")
+        if others:
+            await visit.until(lambda: visit.messages[-1].startswith("44/admin,"))
+            visit.leave()
+        else:
+            assert (await visit.told("websocket.close"))["code"] == 1013
+        await visit.ended()
+
+
+@pytest.mark.parametrize("code", [1012, 4505])
+async def test_a_pending_client_that_shall_come_back_loses_the_session(code: int) -> None:
+    async with stand() as made:
+        visit = await made.open()
+        visit.text("40")
+        await visit.until(lambda: made.peers)
+        made.peers[0].transport.close(code, "")
+        assert (await visit.told("websocket.close"))["code"] == code
+        await visit.ended()
+        assert len(visit.messages) == 1
+
+
 async def test_a_connection_that_is_refused_after_all() -> None:
     async with stand() as made:
         visit = await made.open()
@@ -341,13 +458,98 @@ async def test_two_namespaces_are_two_connections() -> None:
         assert visit.messages[2:] == ['40/admin,{"sid":"id-1"}', '451-/admin,["a",{"_placeholder":true,"num":0}]', b"x"]
         visit.text('42/admin,["app://a"]')
         await admin.until(lambda: admin.messages == [(b'2["app://a"]', False)])
-        admin.transport.close(1012, "")
+        admin.transport.close(4403, "")
         await visit.until(lambda: visit.messages[-1] == "41/admin,")
         await admin.closed_with()
         visit.text("41")
         assert await peer.closed_with() == (1000, "")
+        assert made.door.inside == 1  # it may join again, in time
         visit.leave()
         await visit.ended()
+
+
+async def test_who_shall_come_back_to_one_namespace_loses_the_session_when_the_other_is_left_too() -> None:
+    async with stand(library={"namespaces": ["/", "/admin"]}, close_timeout=5.0) as made:
+        visit, peer = await made.joined()
+        visit.text("40/admin,")
+        await visit.until(lambda: len(made.peers) == 2)
+        admin = made.peers[1]
+        admin.transport.send(GREETING, False)
+        admin.transport.close(1012, "")
+        assert await admin.closed_with() == (1012, "")
+        peer.transport.send(b'2["still"]', False)
+        await visit.until(lambda: visit.messages[-1] == '42["still"]')
+        peer.transport.close(1012, "")
+        assert (await visit.told("websocket.close"))["code"] == 1012
+        await visit.ended()
+        assert not [each for each in visit.messages if each.startswith("41")]
+
+
+async def test_and_soon_if_it_is_not() -> None:
+    async with stand(library={"namespaces": ["/", "/admin"]}, close_timeout=0.05) as made:
+        visit, peer = await made.joined()
+        visit.text("40/admin,")
+        await visit.until(lambda: len(made.peers) == 2)
+        made.peers[1].transport.send(GREETING, False)
+        made.peers[1].transport.abort()
+        assert (await visit.told("websocket.close"))["code"] == 1000
+        await visit.ended()
+        assert (await peer.closed_with())[0] == 1006
+
+
+async def test_a_pause_lasts_until_both_namespaces_want_more() -> None:
+    async with stand(library={"namespaces": ["/", "/admin"]}) as made:
+        visit, peer = await made.joined()
+        visit.text("40/admin,")
+        await visit.until(lambda: len(made.peers) == 2)
+        admin = made.peers[1]
+        admin.transport.send(GREETING, False)
+        assert peer.pausing is not None and admin.pausing is not None
+        peer.pausing.pause()
+        admin.pausing.pause()
+        peer.pausing.resume()
+        visit.text('42["app://a"]')
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert peer.messages == []
+        admin.transport.close(4403, "")  # who goes holds nobody back
+        await peer.until(lambda: peer.messages == [(b'2["app://a"]', False)])
+        visit.leave()
+        await visit.ended()
+
+
+async def test_a_namespace_that_is_joined_late_has_a_time_of_its_own() -> None:
+    async with stand(library={"namespaces": ["/", "/admin"]}, handshake_timeout=30.0) as made:
+        visit, peer = await made.joined()
+        later = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.02, later.set)
+        await later.wait()
+        now = asyncio.get_running_loop().time()
+        deadlines: list[Any] = [peer.transport.extra("deadline")]
+        visit.text("40/admin,")
+        await visit.until(lambda: len(made.peers) == 2)
+        deadlines.append(made.peers[1].transport.extra("deadline"))
+        assert deadlines[0] < now + 30.0 <= deadlines[1]
+        visit.leave()
+        await visit.ended()
+
+
+async def test_a_session_without_a_namespace_needs_room_at_the_door() -> None:
+    async with stand() as made:
+        visit, _ = await made.joined()
+        made.door.open = False
+        visit.text("41")
+        assert (await visit.told("websocket.close"))["code"] == 1013
+        await visit.ended()
+
+
+async def test_a_connect_that_brings_too_much() -> None:
+    async with stand() as made:
+        visit, peer = await made.joined()
+        visit.text('40/other,{"token":"' + "x" * 20_000 + '"}')
+        assert (await visit.told("websocket.close"))["code"] == 1009
+        await visit.ended()
+        assert peer.failures == [1009]
 
 
 @pytest.mark.parametrize("text", ["4abc", "42{}", '42abc["a"]', "x", '42/other,["a"]', "40"])

@@ -1,0 +1,88 @@
+"""`subsystem.asgi`: the subsystem as an ASGI 3 application, whoever serves it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from mycelia.edge.lifespan import live
+from mycelia.errors import ConfigError
+from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, refuse
+from mycelia.protocol.handshake import HttpReply
+
+if TYPE_CHECKING:
+    from mycelia.server.subsystem import ServerSubsystem
+
+__all__ = ["CanTake", "ServerApplication"]
+
+_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
+_NO_SOCKETS = HttpReply(404, b"there is no WebSocket here\n")
+
+
+@runtime_checkable
+class CanTake(Protocol):
+    """An ASGI application of a neighbour that says which requests are for it, as `WebSocketSubsystem.asgi` does."""
+
+    def takes(self, scope: Scope) -> bool: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class ServerApplication:
+    """Gives each request to whom it is for: a mounted application, the endpoints of a WebSocketSubsystem of the same
+    system, or the routes and files of the subsystem.
+
+    At the root of a server it enters the message system at `lifespan.startup` and leaves it at `lifespan.shutdown`;
+    then nothing listens but that server, whatever `server.type` says.
+    """
+
+    def __init__(self, subsystem: ServerSubsystem) -> None:
+        self._subsystem = subsystem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            self._subsystem.hosted = True
+            try:
+                await live(self._subsystem, receive, send)
+            finally:
+                self._subsystem.hosted = False
+        elif kind in ("websocket", "http"):
+            await self._serve(scope, receive, send)
+        else:
+            raise ValueError(f"expected a scope of type lifespan, websocket or http, got {kind!r}")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        facet = self._subsystem.find("server")
+        found = None if facet is None else facet.mounted(scope)
+        if found is not None:
+            await found[0](found[1], receive, send)
+            return
+        sockets = self.sockets()
+        if sockets is not None and (scope["type"] == "websocket" or sockets.takes(scope)):
+            await sockets(scope, receive, send)  # a WebSocket that it does not take is told so there
+        elif scope["type"] == "http" and facet is not None and facet.is_running():
+            await facet.dispatch.serve(scope, receive, send)
+        else:
+            reply = _NO_SOCKETS if scope["type"] == "websocket" else _NOT_SERVING
+            with suppress(OSError):  # it left without its answer
+                await (answer if scope["type"] == "http" else refuse)(scope, send, reply)
+
+    def sockets(self) -> CanTake | None:
+        """The endpoints of the system's other subsystems that ASGI servers can serve; None for none.
+
+        They are found by what they offer, so that HTTP need not know WebSockets.
+        """
+        system = self._subsystem.ms
+        if system is None or not self._subsystem.with_sockets:
+            return None
+        for each in system.subsystems.values():
+            if each is self._subsystem:
+                continue
+            try:
+                found = getattr(each, "asgi", None)
+            except ConfigError:  # none of its endpoints is of such a type
+                continue
+            if isinstance(found, CanTake):
+                return found
+        return None

@@ -1,0 +1,157 @@
+"""The configuration of a ServerSubsystem: frozen sections, each with safe defaults.
+
+Read as that of the WebSocketSubsystem: seconds and snake_case in Python, milliseconds under camelCase names; an unknown
+key, or one key in both spellings, is a ConfigError that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from mycelia.auth import Authenticator
+from mycelia.edge.address import Proxies
+from mycelia.edge.errorlog import ErrorsConfig
+from mycelia.edge.judge import settled_mode
+from mycelia.edge.settings import between, check_fields, mapping, one_of_sections, rate_of, seconds, section
+from mycelia.errors import ConfigError
+from mycelia.kernel.rate import Rate
+from mycelia.protocol.forwarded import WAYS
+from mycelia.protocol.handshake import check_origin_rule, is_host_rule
+from mycelia.server.engines.base import ENGINES
+
+__all__ = ["AuthenticationConfig", "Config", "HealthConfig", "HttpLimits", "ServerConfig", "load_config"]
+
+_FAILED_LOGINS = Rate(20, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where and with which HTTP server to listen, and what is served beside routes (section `server`)."""
+
+    type: str = "uvicorn"
+    host: str = "0.0.0.0"
+    port: int = 8000
+    static: Mapping[str, str] = field(default_factory=dict)
+    sockets: bool = True
+    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    keep_headers: tuple[str, ...] = ("user-agent",)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields("server", self)
+        if self.type not in ENGINES:
+            raise ConfigError("server.type", f"unknown server {self.type!r}; known: {', '.join(ENGINES)}")
+        between("server.port", self.port, 0, 65535)
+        if not isinstance(self.sockets, bool):
+            raise ConfigError("server.sockets", f"expected true or false, got {self.sockets!r}")
+        for rule in self.allowed_origins:
+            try:
+                check_origin_rule(rule)
+            except ValueError as fault:
+                raise ConfigError("server.allowed_origins", str(fault)) from None
+        for rule in self.allowed_hosts:
+            if not is_host_rule(rule):
+                problem = f"expected 'example.org', 'example.org:8443' or '*.example.org', got {rule!r}"
+                raise ConfigError("server.allowed_hosts", problem)
+        for prefix, folder in mapping("server.static", self.static).items():
+            _check_prefix("server.static", prefix)
+            if not isinstance(folder, str) or not folder:
+                raise ConfigError("server.static", f"expected the path of a folder for {prefix!r}, got {folder!r}")
+        mapping("server.options", self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """How much requests may have (section `limits`); 0 or None is none."""
+
+    max_body: int = 1024 * 1024
+    max_requests: int = 1000
+    body_timeout: float = seconds(30.0)
+    send_timeout: float = seconds(30.0)
+    handler_timeout: float = seconds(0.0)
+    close_timeout: float = seconds(5.0)
+    body_values: int = 65_536
+    query_parameters: int = 64
+    failed_logins: Rate | None = _FAILED_LOGINS
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_headers: str = "x-forwarded"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "failed_logins", rate_of("limits.failed_logins", self.failed_logins))
+        check_fields("limits", self)
+        between("limits.max_body", self.max_body, 0, 2**40)
+        between("limits.max_requests", self.max_requests, 1, 2**20)
+        between("limits.body_values", self.body_values, 0, 2**40)
+        between("limits.query_parameters", self.query_parameters, 0, 2**20)
+        for name in ("body_timeout", "send_timeout", "close_timeout"):
+            between(f"limits.{name}", getattr(self, name), 0.001, 86400.0, " seconds")
+        between("limits.handler_timeout", self.handler_timeout, 0, 86400.0, " seconds")
+        try:
+            Proxies(self.trusted_proxies)
+        except ValueError as fault:
+            problem = f"expected addresses, networks such as '10.0.0.0/8', or 'unix': {fault}"
+            raise ConfigError("limits.trusted_proxies", problem) from None
+        if self.proxy_headers not in WAYS:
+            raise ConfigError("limits.proxy_headers", f"expected {' or '.join(WAYS)}, got {self.proxy_headers!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """Under which paths probes ask, and how much they are told (section `health`); None for no such path."""
+
+    health: str | None = "/health"
+    ready: str | None = "/ready"
+    live: str | None = "/live"
+    details: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields("health", self)
+        for name in ("health", "ready", "live"):
+            if (path := getattr(self, name)) is not None:
+                _check_prefix(f"health.{name}", path)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationConfig:
+    """Who must be known, and by whom (section `authentication`).
+
+    `mode` "auto" becomes "required" with an authenticator and "off" without.
+    """
+
+    authenticator: Authenticator | None = None
+    mode: str = "auto"
+    deadline: float = seconds(10.0)
+
+    def __post_init__(self) -> None:
+        check_fields("authentication", self)
+        object.__setattr__(self, "mode", settled_mode(self.authenticator, self.mode))
+        between("authentication.deadline", self.deadline, 0.001, 86400.0, " seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All sections; a field here is a section of that name."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    limits: HttpLimits = field(default_factory=HttpLimits)
+    health: HealthConfig = field(default_factory=HealthConfig)
+    authentication: AuthenticationConfig = field(default_factory=AuthenticationConfig)
+    errors: ErrorsConfig = field(default_factory=ErrorsConfig)
+
+
+def load_config(given: Config | Mapping[str, Any] | None) -> Config:
+    """The configuration that `given` describes. Raises ConfigError naming the key and what would be right."""
+    if isinstance(given, Config):
+        return given
+    sections = mapping("config", {} if given is None else given)
+    kinds = get_type_hints(Config)
+    one_of_sections("config", sections, tuple(kinds))
+    return Config(**{name: section(name, kinds[name], value) for name, value in sections.items()})
+
+
+def _check_prefix(key: str, path: object) -> None:
+    if not isinstance(path, str) or not path.startswith("/") or any(sign in path for sign in "?#\\\0"):
+        raise ConfigError(key, f"expected a path such as '/assets', got {path!r}")

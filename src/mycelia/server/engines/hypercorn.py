@@ -1,0 +1,77 @@
+"""hypercorn inside the running loop (`type: "hypercorn"`, the extra `mycelia[hypercorn]`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any, ClassVar, cast
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from mycelia.server.engines.base import Application, EngineOptions, check_options, until_up
+
+__all__ = ["Engine"]
+
+_OURS = frozenset({
+    "access_log_format", "accesslog", "application_path", "bind", "cert_reqs", "create_sockets", "create_ssl_context",
+    "daemon", "debug", "dogstatsd_tags", "errorlog", "from_mapping", "from_object", "from_pyfile", "from_toml",
+    "graceful_timeout", "group", "insecure_bind", "log", "logconfig", "logconfig_dict", "logger_class", "loglevel",
+    "pid_path", "quic_bind", "response_headers", "root_path", "set_cert_reqs", "set_statsd_logger_class",
+    "ssl_enabled", "statsd_host", "statsd_prefix", "umask", "use_reloader", "user", "worker_class", "workers",
+    "wsgi_max_body_size",
+})  # fmt: skip
+_KNOWN = frozenset(name for name in dir(Config) if not name.startswith("_")) - _OURS
+
+
+class Engine:
+    """Speaks HTTP/1.1 and HTTP/2, and WebSocket over both."""
+
+    name: ClassVar[str] = "hypercorn"
+
+    def __init__(self) -> None:
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, application: Application, sock: socket.socket, options: EngineOptions) -> None:
+        up = asyncio.Event()
+
+        async def trigger() -> None:
+            """It asks for this as soon as it serves."""
+            up.set()
+            await self._stop.wait()
+
+        with sock:
+            check_options(self.name, options.library, _KNOWN)
+            config = Config()
+            config.bind = f"fd://{os.dup(sock.fileno())}"  # it is hypercorn's to close
+            config.errorlog = config.accesslog = None
+            config.include_server_header = False
+            config.graceful_timeout = options.close_timeout
+            for key, value in options.library.items():
+                setattr(config, key, value)
+            served = serve(cast(Any, _Alone(application)), config, shutdown_trigger=trigger, mode="asgi")
+            self._task = asyncio.create_task(served, name="mycelia-hypercorn")
+            await until_up(self.name, self._task, up)
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        self._stop.set()
+        if task is not None:
+            await task
+
+
+class _Alone:
+    """The application without a lifespan, which is ours: hypercorn always wants one."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await self._application(scope, receive, send)
+            return
+        while (event := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": f"{event['type']}.complete"})
+        await send({"type": "lifespan.shutdown.complete"})

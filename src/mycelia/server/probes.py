@@ -1,0 +1,48 @@
+"""What probes are told: whether the process lives, whether it takes work, how its parts are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mycelia.edge.faults import outcome_response
+from mycelia.kernel.system import MessageSystem
+from mycelia.protocol.codes import Code
+from mycelia.protocol.envelope import Fault
+from mycelia.server.config import HealthConfig
+from mycelia.server.reply import Reply, fault_reply, response_reply
+
+__all__ = ["Probes"]
+
+KINDS = ("health", "ready", "live")
+
+
+class Probes:
+    """The answers of `server://health`, `server://ready` and `server://live`, and of their HTTP paths."""
+
+    def __init__(self, config: HealthConfig, system: MessageSystem, accepting: Callable[[], bool]) -> None:
+        self._system, self._accepting, self._details = system, accepting, config.details
+        self.paths: dict[str, str] = {}
+        for kind in KINDS:
+            path = getattr(config, kind)
+            if path is not None:
+                self.paths[path] = kind
+
+    async def report(self, kind: str) -> dict[str, Any]:
+        """`{"live": True}`, `{"ready": bool}`, or `{"healthy": bool, "subsystems": {…}}`.
+
+        Ready is who is healthy and takes new requests: not while the system or the server drains.
+        """
+        if kind == "live":
+            return {"live": True}
+        report = await self._system.health()
+        return {"ready": report["healthy"] and self._accepting()} if kind == "ready" else report
+
+    async def reply(self, kind: str, trace_id: str) -> Reply:
+        """200 or 503. What the parts of the system are called is shown where `health.details` says so."""
+        report = await self.report(kind)
+        good = next(iter(report.values())) is True
+        shown = report if self._details else {name: each for name, each in report.items() if isinstance(each, bool)}
+        if good:
+            return response_reply(outcome_response({"success": True, "data": shown}, None, trace_id), 200)
+        return fault_reply(Fault(Code.OVERLOADED, f"not {next(iter(report))}", shown, True), trace_id)

@@ -1,0 +1,23 @@
+"""Where clients find an engine that listens nowhere by itself."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mycelia.websocket.engines.base import Engine
+
+__all__ = ["Place"]
+
+
+class Place(Protocol):
+    """Something that listens and calls an engine, such as an ASGI server; each check opens one of its own."""
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """What the engine can do there besides what it declares."""
+
+    async def open(self, engine: Engine) -> tuple[str, int]:
+        """Begins to listen, and returns where; the engine is running."""
+
+    async def close(self) -> None:
+        """Ends what `open` began; the engine has been stopped."""

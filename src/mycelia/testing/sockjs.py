@@ -1,0 +1,50 @@
+"""The endpoints that the official tests of SockJS expect, as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from mycelia.protocol.asgi_scope import path_of
+from mycelia.protocol.handshake import Accept
+from mycelia.testing.peers import ClosingPeer, EchoPeer
+from mycelia.websocket.engines.base import EngineOptions
+from mycelia.websocket.engines.sockjs import SockjsEngine
+
+__all__ = ["sockjs_app"]
+
+_ENDPOINTS: Mapping[str, tuple[type[EchoPeer], Mapping[str, Any]]] = {
+    "/echo": (EchoPeer, {}),
+    "/close": (ClosingPeer, {}),
+    "/disabled_websocket_echo": (EchoPeer, {"websocket": False}),
+    "/cookie_needed_echo": (EchoPeer, {"cookie": True}),
+}
+
+
+def sockjs_app() -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """The application; its engines run from the startup to the shutdown of its lifespan. Every origin may come."""
+    engines = {path: _engine(peer) for path, (peer, _) in _ENDPOINTS.items()}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            path = path_of(scope)
+            engine = engines.get("/" + path.split("/")[1], engines["/echo"])
+            await engine.serve(scope, receive, send, path)
+            return
+        await receive()
+        for path, (_, options) in _ENDPOINTS.items():
+            library = {"response_bytes": 4096, "client_url": "/sockjs.js", **options}
+            await engines[path].start(EngineOptions(path=path, library=library))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for engine in engines.values():
+            await engine.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
+
+
+def _engine(peer: type[EchoPeer]) -> SockjsEngine:
+    engine = SockjsEngine()
+    engine.on("admit", lambda request: Accept(peer()))
+    return engine

@@ -1,0 +1,45 @@
+"""What pages of other origins may do with an Engine.IO endpoint, in the words of CORS (the Fetch standard, §3.2).
+
+The gate's rule decides whether a page may come at all; whoever asks for headers here has asked that first.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mycelia.edge.judge import cookie_origins
+from mycelia.protocol.handshake import Handshake, HttpReply, origin_allowed
+from mycelia.websocket.engines.base import EngineOptions
+
+__all__ = ["Cors"]
+
+Headers = tuple[tuple[str, str], ...]
+
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,1024}")
+_VARY = ("Vary", "Origin")
+
+
+class Cors:
+    """The answers of one endpoint. Cookies and the like count for origins that are named, not for `*` and `null`."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._trusted = cookie_origins(options.allowed_origins)
+
+    def headers(self, request: Handshake) -> Headers:
+        """What lets the page that asked read the answer; it must be one that may come."""
+        origin = request.headers.get("origin")
+        if origin is None:
+            return (_VARY,)
+        allowed = ("Access-Control-Allow-Origin", origin)
+        if not origin_allowed(request, self._trusted):
+            return (allowed, _VARY)
+        return (allowed, ("Access-Control-Allow-Credentials", "true"), _VARY)
+
+    def preflight(self, request: Handshake) -> HttpReply:
+        """The answer to a browser that asks whether a page may ask."""
+        methods, lasting = ("Access-Control-Allow-Methods", "GET, POST"), ("Access-Control-Max-Age", "600")
+        shown: Headers = (*self.headers(request), methods, lasting)
+        asked = request.headers.get("access-control-request-headers") or ""
+        if _HEADER_NAMES.fullmatch(asked):
+            shown = (*shown, ("Access-Control-Allow-Headers", asked))
+        return HttpReply(204, b"", shown)

@@ -1,0 +1,124 @@
+"""Other people's ASGI servers in this process, as places where the engine suite finds an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any
+
+from mycelia.protocol.asgi_scope import CanServe
+from mycelia.websocket.engines.base import Engine
+from tests.integration.harness import within
+
+__all__ = ["PLACES", "Granian", "Hypercorn", "Uvicorn"]
+
+_MOST = 2 * 1024 * 1024
+
+
+class Uvicorn:
+    """uvicorn, with one of its implementations of WebSocket."""
+
+    abilities = frozenset({"close_codes", "headers"})
+
+    def __init__(self, implementation: str) -> None:
+        self.implementation = implementation
+
+    async def open(self, engine: Engine) -> tuple[str, int]:
+        return await self.serve(application(engine))
+
+    async def serve(self, served: Any) -> tuple[str, int]:
+        """Serves any application."""
+        import uvicorn
+
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(
+            served, ws=self.implementation, lifespan="off", log_level="critical",  # type: ignore[arg-type]
+            ws_max_size=_MOST, timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._serving = asyncio.create_task(self._server.serve([self._socket]))
+        await _listening(self._socket.getsockname())
+        return "127.0.0.1", self._socket.getsockname()[1]
+
+    async def close(self) -> None:
+        self._server.should_exit = True
+        await within(self._serving)
+        self._socket.close()
+
+
+class Hypercorn:
+    abilities = frozenset({"headers"})
+
+    async def open(self, engine: Engine) -> tuple[str, int]:
+        from hypercorn.asyncio import serve
+        from hypercorn.config import Config
+
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        config = Config()
+        config.bind = [f"fd://{os.dup(self._socket.fileno())}"]
+        config.graceful_timeout = 0.5
+        config.websocket_max_message_size = _MOST
+        config.errorlog = None
+        self._end = asyncio.Event()
+        self._serving = asyncio.create_task(serve(application(engine), config, shutdown_trigger=self._end.wait))
+        await _listening(self._socket.getsockname())
+        return "127.0.0.1", self._socket.getsockname()[1]
+
+    async def close(self) -> None:
+        self._end.set()
+        await within(self._serving)
+        self._socket.close()
+
+
+class Granian:
+    abilities: frozenset[str] = frozenset()
+
+    async def open(self, engine: Engine) -> tuple[str, int]:
+        from granian.constants import Interfaces
+        from granian.server.embed import Server
+
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+        self._server = Server(application(engine), port=port, interface=Interfaces.ASGINL, log_enabled=False)
+        self._serving = asyncio.create_task(self._server.serve())
+        await _listening(("127.0.0.1", port))
+        return "127.0.0.1", port
+
+    async def close(self) -> None:
+        self._server.stop()
+        await within(self._serving)
+
+
+PLACES = {
+    "uvicorn-websockets": lambda: Uvicorn("websockets"),
+    "uvicorn-sansio": lambda: Uvicorn("websockets-sansio"),
+    "uvicorn-wsproto": lambda: Uvicorn("wsproto"),
+    "hypercorn": Hypercorn,
+    "granian": Granian,
+}
+
+
+def application(engine: Engine) -> Any:
+    """The engine as an ASGI application; whoever serves it owns no lifespan."""
+    assert isinstance(engine, CanServe)
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await engine.serve(scope, receive, send)
+
+    return serve
+
+
+async def _listening(address: tuple[str, int]) -> None:
+    """Returns when somebody accepts."""
+    async with asyncio.timeout(10.0):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(*address)
+            except OSError:
+                await asyncio.sleep(0)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return

@@ -1,0 +1,124 @@
+"""Endpoints of different types that feed one subsystem: each connection tells its engine, and broadcasts reach all."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from mycelia import BaseSubsystem, MessageSystem
+from mycelia.protocol.json import JsonCodec
+from mycelia.protocol.msgpack import MsgpackCodec
+from mycelia.protocol.socketio_codec import SocketioCodec
+from mycelia.testing import create_mock_websocket_client
+from mycelia.websocket import WebSocketSubsystem
+from tests.integration.asgi_places import Uvicorn
+from tests.integration.harness import until, within
+
+ENDPOINTS: list[dict[str, Any]] = [
+    {"type": "picows", "host": "127.0.0.1", "port": 0},
+    {"type": "websockets", "host": "127.0.0.1", "port": 0},
+    {"type": "asgi", "path": "/ws"},
+    {"type": "memory"},
+    {"type": "socketio", "path": "/socket.io/"},
+]
+
+
+class Stage:
+    """The system, a uvicorn for those endpoints that have no port, and a client of every kind."""
+
+    def __init__(self) -> None:
+        self.system = MessageSystem("main")
+        self.routes = BaseSubsystem("app", ms=self.system)
+        self.sockets = WebSocketSubsystem("websocket", ms=self.system, config={"websocket": ENDPOINTS})
+        self.routes.register_route("app://who", self.who, expose=True)
+        self.told: dict[str, str] = {}
+
+    def who(self, message: Any, params: Any, options: Any) -> str:
+        engine = str(options.connection.client.engine)
+        assert message.metadata.client.engine == engine
+        assert options.connection.client.describe()["engine"] == engine
+        return engine
+
+    async def connect(self, message: Any, params: Any, options: Any) -> None:
+        self.told[options.connection_id] = options.connection.client.engine
+
+
+@asynccontextmanager
+async def staged() -> AsyncIterator[tuple[Stage, dict[str, ClientConnection], Any]]:
+    """The stage, clients over sockets by what they are, and the one in memory."""
+    made, place = Stage(), Uvicorn("websockets-sansio")
+    made.sockets.register_connection_handler("connect", made.connect)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(made.system)
+        _, port = await place.serve(made.sockets.asgi)
+        stack.push_async_callback(place.close)
+        picows, websockets = [address for each in made.sockets.websocket.engines if (address := each.address())]
+        urls = {
+            "picows": f"ws://127.0.0.1:{picows[1]}/ws",
+            "websockets": f"ws://127.0.0.1:{websockets[1]}/ws",
+            "asgi": f"ws://127.0.0.1:{port}/ws",
+            "socketio": f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket",
+        }
+        clients = {name: await stack.enter_async_context(connect(url)) for name, url in urls.items()}
+        packed = connect(urls["asgi"], subprotocols=[Subprotocol("mycelia.v1.msgpack")])
+        clients["msgpack"] = await stack.enter_async_context(packed)
+        await within(clients["msgpack"].recv())  # the greeting
+        await within(clients["socketio"].recv())
+        await clients["socketio"].send("40")
+        assert str(await within(clients["socketio"].recv())).startswith("40{")
+        memory = await stack.enter_async_context(create_mock_websocket_client(made.system))
+        await memory.connect("ws://localhost/ws")
+        await until(lambda: made.sockets.websocket.get_connection_count() == 6)
+        yield made, clients, memory
+
+
+async def test_each_connection_tells_its_engine() -> None:
+    async with staged() as (stage, clients, memory):
+        for name in ("picows", "websockets", "asgi"):
+            await clients[name].send('{"path": "app://who"}')
+            assert json.loads(await within(clients[name].recv()))["data"] == name
+        assert await memory.request("app://who", None) == "memory"
+        await clients["socketio"].send('420["app://who"]')
+        assert "socketio" in str(await within(clients["socketio"].recv()))
+        engines = Counter(stage.told.values())
+        assert engines == {"picows": 1, "websockets": 1, "asgi": 2, "memory": 1, "socketio": 1}
+        chosen = await stage.sockets.websocket.broadcast(
+            {"event": "only", "data": 1}, filter=lambda connection: connection.client.engine == "asgi"
+        )
+        assert chosen.written == 2
+        assert "only" in str(await within(clients["asgi"].recv()))
+
+
+async def test_a_broadcast_is_encoded_once_for_each_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: Counter[str] = Counter()
+    for codec in (JsonCodec, MsgpackCodec, SocketioCodec):
+        monkeypatch.setattr(codec, "encode_value", counting(codec.encode_value, encoded, codec.__name__))
+    async with staged() as (stage, clients, memory):
+        encoded.clear()
+        result = await stage.sockets.websocket.broadcast({"event": "said", "data": {"text": "hello"}})
+        assert (result.written, result.queued, result.dropped) == (6, 0, 0)
+        assert encoded == {"JsonCodec": 1, "MsgpackCodec": 1, "SocketioCodec": 1}
+        said = {"event": "said", "data": {"text": "hello"}}
+        for name in ("picows", "websockets", "asgi"):
+            assert json.loads(await within(clients[name].recv())) == said
+        assert msgspec.msgpack.decode(await within(clients["msgpack"].recv(decode=False))) == said
+        assert json.loads(str(await within(clients["socketio"].recv()))[2:]) == ["said", {"text": "hello"}]
+        assert (await within(memory.receive("said"))) == {"text": "hello"}
+
+
+def counting(encode: Callable[[Any, Any], bytes], counts: Counter[str], name: str) -> Callable[[Any, Any], bytes]:
+    """What encodes, and counts it."""
+
+    def count(self: Any, value: Any) -> bytes:
+        counts[name] += 1
+        return encode(self, value)
+
+    return count

@@ -1,0 +1,145 @@
+"""URLs of SockJS, and what is answered without a session."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mycelia.protocol.handshake import Handshake, Headers, origin_allowed
+from mycelia.protocol.sockjs_pages import (
+    Kind,
+    Target,
+    cors,
+    find,
+    framing,
+    iframe,
+    info,
+    not_allowed,
+    preflight,
+    sticky,
+    with_origin,
+)
+
+
+def request(**headers: str) -> Handshake:
+    lines = [("host", "example.org"), *((name.replace("_", "-"), value) for name, value in headers.items())]
+    return Handshake("GET", "/sockjs", Headers(lines))
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", Target(Kind.GREETING)),
+        ("/", Target(Kind.GREETING)),
+        ("/info", Target(Kind.INFO)),
+        ("/websocket", Target(Kind.RAW)),
+        *((f"/iframe{each}.html", Target(Kind.IFRAME)) for each in ("", "-", "-a", "-0.1.2abc-dirty.2144")),
+        ("/000/abc/websocket", Target(Kind.WEBSOCKET, "abc", "websocket")),
+        ("/_/a%20b/xhr", Target(Kind.RECEIVE, "a%20b", "xhr")),
+        ("/1/2/jsonp_send", Target(Kind.SEND, "2", "jsonp_send")),
+        *((f"/1/2/{each}", Target(Kind.RECEIVE, "2", each)) for each in ("xhr_streaming", "eventsource", "htmlfile")),
+        *(
+            (each, None)
+            for each in (
+                "//", "/a", "/a/a", "/a/a/", "/IFRAME.HTML", "/iframe.htm", "/iframe-/.html", "/iframe", "/info/",
+                "///xhr", "/a./a/xhr", "/a/a./xhr", "/a//xhr", "/a/b/c/xhr", "/a/b/other", f"/a/{'b' * 129}/xhr",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_urls(path: str, target: Target | None) -> None:
+    assert find(path) == target
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [("/", "GET, HEAD"), ("/a/b/xhr", "OPTIONS, POST"), ("/a/b/jsonp", "OPTIONS, GET"), ("/a/b/websocket", "GET")],
+)
+def test_methods(path: str, allow: str) -> None:
+    target = find(path)
+    assert target is not None
+    reply = not_allowed(target)
+    assert (reply.status, reply.body, reply.headers) == (405, b"", (("Allow", allow),))
+
+
+def test_info() -> None:
+    reply = info(False, True, 2**32 - 1, request(origin="https://a"))
+    told = json.loads(reply.body)
+    assert told == {"websocket": False, "origins": ["*:*"], "cookie_needed": True, "entropy": 2**32 - 1}
+    headers = dict(reply.headers)
+    assert headers["Access-Control-Allow-Origin"] == "https://a"
+    assert "no-store" in headers["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "echoed"),
+    [("a, b, c", "a, b, c"), ("", None), ("a\tb", None), ("a;b", None), ("x" * 1025, None)],
+)
+def test_preflights(asked: str, echoed: str | None) -> None:
+    reply = preflight(Target(Kind.SEND), request(origin="null", access_control_request_headers=asked))
+    headers = dict(reply.headers)
+    assert (reply.status, headers.get("Access-Control-Allow-Headers")) == (204, echoed)
+    assert headers["Access-Control-Allow-Origin"] == "null"
+    assert "max-age=31536000" in headers["Cache-Control"] and headers["Access-Control-Allow-Methods"] == "OPTIONS, POST"
+
+
+def test_without_an_origin_nobody_else_may_read() -> None:
+    assert cors(request()) == (("Vary", "Origin"),)
+
+
+def test_the_iframe_is_kept_and_names_the_client() -> None:
+    first = iframe('/s.js?a=1&b="', ["https://*.example.org", "*", "null"], request())
+    headers = dict(first.headers)
+    assert b'<script src="/s.js?a=1&amp;b=&quot;"></script>' in first.body
+    assert headers["Content-Security-Policy"] == "frame-ancestors 'self' https://*.example.org"
+    again = iframe('/s.js?a=1&b="', [], request(if_none_match=f'"x", {headers["ETag"]}'))
+    assert (again.status, again.body) == (304, b"")
+    assert dict(iframe("/other.js", [], request()).headers)["ETag"] != headers["ETag"]
+
+
+def test_any_origin_is_none_that_may_show_our_pages() -> None:
+    assert framing(["*"])[1] == "frame-ancestors 'self'"
+
+
+@pytest.mark.parametrize(
+    ("cookie", "value"),
+    [
+        ("JSESSIONID=abcdef", "abcdef"),
+        ("a=b; JSESSIONID=x.node1", "x.node1"),
+        ("XJSESSIONID=abc", "dummy"),
+        ("JSESSIONID=", "dummy"),
+        ("JSESSIONID=a\tb", "dummy"),
+        (f"JSESSIONID={'a' * 257}", "dummy"),
+    ],
+)
+def test_the_sticky_cookie_comes_back(cookie: str, value: str) -> None:
+    assert sticky(request(cookie=cookie)) == ("Set-Cookie", f"JSESSIONID={value}; Path=/")
+    assert sticky(request())[1] == "JSESSIONID=dummy; Path=/"
+
+
+@pytest.mark.parametrize(
+    ("headers", "origin"),
+    [
+        ({}, None),
+        ({"origin": "https://a", "sec_fetch_site": "same-origin"}, "https://a"),
+        ({"sec_fetch_site": "none"}, None),
+        ({"sec_fetch_site": "nonsense"}, None),
+        ({"sec_fetch_site": "same-origin"}, "https://example.org"),
+        ({"sec_fetch_site": "cross-site"}, "null"),
+        ({"sec_fetch_site": "cross-site", "referer": "https://evil.example/page?x"}, "https://evil.example"),
+        ({"sec_fetch_site": "same-site", "referer": "http://a.example.org:81/"}, "http://a.example.org:81"),
+        ({"sec_fetch_site": "cross-site", "referer": "data:text/html,x"}, "null"),
+        ({"sec_fetch_site": "cross-site", "referer": "http://[broken"}, "null"),
+    ],
+)
+def test_the_origin_of_a_request_that_names_none(headers: dict[str, str], origin: str | None) -> None:
+    assert with_origin(request(**headers)).origin == origin
+
+
+@pytest.mark.parametrize("secure", [True, False])
+@pytest.mark.parametrize("host", ["example.org", "example.org:8443"])
+def test_ones_own_origin_is_allowed_behind_a_proxy_too(secure: bool, host: str) -> None:
+    lines = [("host", host), ("sec-fetch-site", "same-origin")]
+    made = with_origin(Handshake("GET", "/", Headers(lines), None, False))
+    assert origin_allowed(Handshake("GET", "/", made.headers, None, secure), (), require=True)
