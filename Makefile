@@ -8,7 +8,8 @@
 # make hostile       200 attackers beside 1,000 honest clients (ARGS='--seconds 10 --kinds pings')
 # make churn         10,000 connections opened and dropped, ten times
 # make soak          everything at once for SOAK_SECONDS=1800; writes a plot
-# make conformance   the Autobahn suite against both engines (ARGS='--engine picows --cases 1.*')
+# make conformance   the Autobahn suite against both engines (ARGS='--engine picows --cases 1.*', or
+#                    ARGS='--engine asgi --server uvicorn' for the asgi engine beside a bare echo)
 # make clean
 #
 # All a fresh clone needs is Python 3.11 or later; the rest is installed beside it, once.
@@ -40,7 +41,7 @@ WORKERS ?= 2
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 1800
-TARGETS ?= frames assembler handshake credentials deflate engineio socketio json msgpack paths
+TARGETS ?= frames assembler handshake credentials deflate engineio socketio sockjs json msgpack paths
 
 .PHONY: run test check pytest coverage bench fuzz hostile churn soak conformance clean install tests-need browser clients
 .DEFAULT_GOAL := test

@@ -31,6 +31,18 @@ from mycelia.protocol.handshake import check_upgrade, origin_allowed
 from mycelia.protocol.namespaces import Acked, Bounds, Called, Joining, Left, Namespaces
 from mycelia.protocol.request import BadHandshake, Handshake, read_request
 from mycelia.protocol.socketio import SocketKind, SocketPacket, read_packet, write_packet
+from mycelia.protocol.sockjs import (
+    PayloadFault,
+    is_callback,
+    message_frame,
+    quote,
+    read_frame,
+)
+from mycelia.protocol.sockjs import (
+    read_payload as read_body,
+)
+from mycelia.protocol.sockjs_pages import find
+from mycelia.protocol.sockjs_styles import style_of
 from mycelia.protocol.value import MAX_DEPTH, check_value
 
 __all__ = ["TARGETS"]
@@ -535,6 +547,43 @@ def _has_twins(data: bytes) -> bool:
     return _their_json(data) is _UNKNOWN
 
 
+# -- sockjs ------------------------------------------------------------------------------------------------
+
+
+def sockjs(data: bytes) -> None:
+    """A payload, read as a body and as a frame; as a message it comes back from its frame and stays in its script."""
+    expected = _their_texts(data)
+    for read in (read_body, read_frame):
+        try:
+            found = read(data)
+        except PayloadFault as fault:
+            assert (fault.status, fault.close_code) in ((500, 1007), (413, 1009))
+            assert not isinstance(expected, list)
+        else:
+            assert found == (expected if isinstance(expected, list) else [expected] if expected is not None else [])
+    text = data.decode("utf-8", "replace")
+    frame = message_frame([quote(text)])
+    assert json.loads(frame[1:]) == [text]
+    scripted = style_of("htmlfile", "c").wrap(frame).removeprefix(b"<script>\np(").removesuffix(b");\n</script>\r\n")
+    assert b"<" not in scripted and json.loads(scripted).encode() == frame
+    assert not is_callback(text) or text.replace("_", "a").replace(".", "a").isalnum()
+    target = find("/" + text)
+    assert target is None or not target.session or (target.session in text and "/" not in target.session)
+
+
+def _their_texts(body: bytes) -> list[bytes] | bytes | None:
+    """The texts in a payload, read in the plainest way; None when there are none in it."""
+    try:
+        found = json.loads(body.decode())
+        texts = [found] if isinstance(found, str) else found
+        if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+            return None
+        encoded = [each.encode() for each in texts]
+    except (ValueError, RecursionError):
+        return None
+    return encoded[0] if isinstance(found, str) else encoded
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "assembler": assembler,
@@ -543,6 +592,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "deflate": deflate,
     "engineio": engineio,
     "socketio": socketio,
+    "sockjs": sockjs,
     "json": json_values,
     "msgpack": msgpack_values,
     "paths": paths,

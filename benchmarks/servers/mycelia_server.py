@@ -88,9 +88,8 @@ def serve_by_uvicorn(port: int, max_connections: int | None, protect: str | None
     import uvicorn
 
     _, sockets = make_system("socketio", port, max_connections, protect)
-    uvicorn.run(
-        sockets.asgi, host="127.0.0.1", port=port, log_level="warning", loop="uvloop", ws_per_message_deflate=False
-    )
+    ws: Any = sockets.asgi.websockets  # which needs no setting of the rival's: that one has nothing like it
+    uvicorn.run(sockets.asgi, host="127.0.0.1", port=port, log_level="warning", loop="uvloop", ws=ws)
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
 `make conformance` installs the suite and calls this. The exit status is 0 only if cases ran on every
 engine and none FAILED, in its messages or its close, but those of `EXPECTED`.
 
-`--engine asgi --server uvicorn` (or granian) runs `mycelia.testing.asgi` under that server. Frames are the server's there,
-so whatever FAILED is run once more against a bare echo application (`tests/conformance/bare.py`) under the same server:
-only what fails there too is let through. `--engine bare` runs that one alone.
+`--engine asgi --server uvicorn` (or granian) runs `mycelia.testing.asgi` under that server. Frames are the server's
+there, so whatever FAILED is run once more against a bare echo application (`tests/conformance/bare.py`) under the same
+server: only what fails there too is let through. `--engine bare` runs that one alone.
 """
 
 from __future__ import annotations

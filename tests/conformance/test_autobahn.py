@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.autobahn import Verdict, read_verdicts, surprises, table
+from tests.conformance.autobahn import ASGI, SERVERS, Subject, Verdict, failures, read_verdicts, surprises, table
 
 INDEX = {
     "7.1.10": {"behavior": "OK", "behaviorClose": "UNCLEAN"},
@@ -35,6 +35,22 @@ def test_only_expected_failures_are_let_through() -> None:
     assert surprises("websockets", verdicts) == ["websockets 7.1.10: OK, close UNCLEAN"]
     assert len(surprises("picows", verdicts)) == 2
     assert surprises("picows", []) == ["picows: no case ran"]
+
+
+def test_what_fails_without_us_too_is_let_through() -> None:
+    verdicts = read_verdicts(INDEX)
+    assert failures(verdicts) == ["7.1.5", "7.1.10"]
+    assert surprises("asgi-uvicorn", verdicts, ["7.1.5", "9.1.1"]) == ["asgi-uvicorn 7.1.10: OK, close UNCLEAN"]
+    assert surprises("asgi-uvicorn", verdicts, failures(verdicts)) == []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("engine", ASGI)
+def test_subjects_under_a_server(engine: str, server: str) -> None:
+    subject = Subject.under(server, engine)
+    assert subject.name == f"{engine}-{server}"
+    words = subject.command.format(port=9001, most=1).split()
+    assert words[-1] == ASGI[engine] and words[words.index("--port") + 1] == "9001" and server in words
 
 
 def test_the_table_counts_every_case_and_lists_what_is_not_ok() -> None:

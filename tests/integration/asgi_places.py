@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mycelia.protocol.asgi_scope import CanServe
+from mycelia.testing.engines import Place
+from mycelia.testing.engines.place import Dial
+from mycelia.testing.wire import TcpWire
 from mycelia.websocket.engines.base import Engine
 from tests.integration.harness import within
 
@@ -21,11 +26,11 @@ class Uvicorn:
 
     abilities = frozenset({"close_codes", "headers"})
 
-    def __init__(self, implementation: str) -> None:
-        self.implementation = implementation
+    def __init__(self, implementation: Any, deflate: bool = True) -> None:
+        self.implementation, self.deflate = implementation, deflate
 
-    async def open(self, engine: Engine) -> tuple[str, int]:
-        return await self.serve(application(engine))
+    async def open(self, engine: Engine) -> Dial:
+        return partial(TcpWire.to, await self.serve(application(engine)))
 
     async def serve(self, served: Any) -> tuple[str, int]:
         """Serves any application."""
@@ -33,7 +38,7 @@ class Uvicorn:
 
         self._socket = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
-            served, ws=self.implementation, lifespan="off", log_level="critical",  # type: ignore[arg-type]
+            served, ws=self.implementation, ws_per_message_deflate=self.deflate, lifespan="off", log_level="critical",
             ws_max_size=_MOST, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
@@ -50,7 +55,7 @@ class Uvicorn:
 class Hypercorn:
     abilities = frozenset({"headers"})
 
-    async def open(self, engine: Engine) -> tuple[str, int]:
+    async def open(self, engine: Engine) -> Dial:
         from hypercorn.asyncio import serve
         from hypercorn.config import Config
 
@@ -63,7 +68,7 @@ class Hypercorn:
         self._end = asyncio.Event()
         self._serving = asyncio.create_task(serve(application(engine), config, shutdown_trigger=self._end.wait))
         await _listening(self._socket.getsockname())
-        return "127.0.0.1", self._socket.getsockname()[1]
+        return partial(TcpWire.to, self._socket.getsockname())
 
     async def close(self) -> None:
         self._end.set()
@@ -74,7 +79,7 @@ class Hypercorn:
 class Granian:
     abilities: frozenset[str] = frozenset()
 
-    async def open(self, engine: Engine) -> tuple[str, int]:
+    async def open(self, engine: Engine) -> Dial:
         from granian.constants import Interfaces
         from granian.server.embed import Server
 
@@ -83,14 +88,14 @@ class Granian:
         self._server = Server(application(engine), port=port, interface=Interfaces.ASGINL, log_enabled=False)
         self._serving = asyncio.create_task(self._server.serve())
         await _listening(("127.0.0.1", port))
-        return "127.0.0.1", port
+        return partial(TcpWire.to, ("127.0.0.1", port))
 
     async def close(self) -> None:
-        self._server.stop()
+        self._server.stop()  # type: ignore[no-untyped-call]
         await within(self._serving)
 
 
-PLACES = {
+PLACES: Mapping[str, Callable[[], Place]] = {
     "uvicorn-websockets": lambda: Uvicorn("websockets"),
     "uvicorn-sansio": lambda: Uvicorn("websockets-sansio"),
     "uvicorn-wsproto": lambda: Uvicorn("wsproto"),

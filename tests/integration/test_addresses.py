@@ -86,6 +86,49 @@ async def test_several_addresses_are_all_or_none(engine: str, loop_kind: str) ->
 
 @pytest.mark.every_loop
 @each_engine
+@pytest.mark.parametrize(
+    ("endpoint", "complaint"),
+    [
+        ({"host": "no.such.host.invalid"}, r"cannot listen on no\.such\.host\.invalid: "),
+        ({"host": "192.0.2.1"}, r"cannot listen on 192\.0\.2\.1:0: "),
+        ({"host": ["127.0.0.1", "192.0.2.1"]}, r"cannot listen on 192\.0\.2\.1:\d+: "),
+        ({"host": ["0.0.0.0", "127.0.0.1"]}, r"cannot listen on 127\.0\.0\.1:\d+: "),
+        ({"unix_socket": "{folder}/none/app.sock"}, r"cannot listen on '.+/none/app\.sock': "),
+        ({"unix_socket": "{folder}/" + "x" * 200}, r"cannot listen on '.+/xxx+': "),
+    ],
+)
+async def test_where_it_cannot_listen_is_named(
+    engine: str, loop_kind: str, endpoint: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    where = {"port": 0} if "host" in endpoint else {"unix_socket": endpoint["unix_socket"].format(folder=tmp_path)}
+    with pytest.raises(OSError, match=complaint) as caught:
+        async with serving(engine, **{**endpoint, **where}):
+            pass
+    assert caught.value.errno
+
+
+@each_engine
+async def test_of_a_names_addresses_those_that_the_machine_does_not_have_are_left_out(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container without IPv6 has `::1 localhost` in its list of hosts all the same."""
+    look_up = socket.getaddrinfo
+
+    def with_another(host: Any, port: Any, *args: Any, **settings: Any) -> Any:
+        found = look_up("127.0.0.1", port, *args, **settings)
+        absent = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("2001:db8::1", port, 0, 0))
+        return [absent, *found] if host == "localhost" else [absent]
+
+    monkeypatch.setattr(socket, "getaddrinfo", with_another)
+    async with serving(engine, host="localhost", port=0) as hall:
+        assert hall.facet.get_urls() == [f"ws://127.0.0.1:{hall.port}/ws"]
+    with pytest.raises(OSError, match=r"cannot listen on \[2001:db8::1\]:"):
+        async with serving(engine, host=["localhost", "2001:db8::1"], port=0):
+            pass
+
+
+@pytest.mark.every_loop
+@each_engine
 async def test_a_socket_in_the_file_system(engine: str, loop_kind: str, tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     limits = {"connections_per_address": 1, "accept_rate_per_address": {"max_messages": 1, "window": 3600.0}}
@@ -197,6 +240,8 @@ FOR, PROTO = "X-Forwarded-For", "X-Forwarded-Proto"
         ("x-forwarded", [(FOR, "203.0.113.1"), (PROTO, "https")], [True, "203.0.113.1"]),
         ("x-forwarded", [(FOR, "203.0.113.1"), (PROTO, "http")], [False, "203.0.113.1"]),
         ("x-forwarded", [(FOR, "203.0.113.1")], [False, "203.0.113.1"]),
+        ("x-forwarded", [(FOR, "192.0.2.7:99, 203.0.113.1:4711, 10.0.0.2:80")], [False, "203.0.113.1"]),
+        ("x-forwarded", [(FOR, "192.0.2.7"), (FOR, "[2001:db8::7]:4711")], [False, "2001:db8::7"]),
         ("x-forwarded", [(FORWARDED, "for=203.0.113.1;proto=https")], [False, None]),
         ("x-forwarded", [(FOR, "192.0.2.7, 203.0.113.1, 10.0.0.2"), (PROTO, "https")], [True, "203.0.113.1"]),
         ("forwarded", [(FORWARDED, "for=203.0.113.1;proto=https")], [True, "203.0.113.1"]),

@@ -117,21 +117,21 @@ async def test_who_never_reads_stops_nobody(server: str, free_port: int) -> None
                         pass
 
 
+PLAIN = [("GET", "/ws", 426), ("GET", "/nowhere", 404), ("HEAD", "/ws", 405), ("POST", "/ws", 405), ("PUT", "/", 405)]
+
+
 @pytest.mark.time_limit(60)
 @pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", "/ws", 426), ("GET", "/nowhere", 404), ("HEAD", "/ws", 405), ("POST", "/ws", 405), ("PUT", "/", 405)],
-)
-async def test_plain_http(server: str, method: str, path: str, status: int, free_port: int) -> None:
+async def test_plain_http(server: str, free_port: int) -> None:
     async with served(server, "root", free_port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", free_port)
-        writer.write(f"{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
-        answer = (await within(reader.read())).decode()
-        writer.close()
-        await writer.wait_closed()
-        assert f"HTTP/1.1 {status} " in answer.partition("\r\n")[0] + " "
-        assert "Traceback" not in answer
+        for method, path, status in PLAIN:
+            reader, writer = await asyncio.open_connection("127.0.0.1", free_port)
+            head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            writer.write(head.encode())
+            answer = (await within(reader.read())).decode()
+            writer.close()
+            await writer.wait_closed()
+            assert answer.startswith(f"HTTP/1.1 {status} "), (method, path)
 
 
 @pytest.mark.time_limit(60)

@@ -9,6 +9,7 @@ from mycelia.websocket.engines.asgi import AsgiEngine
 from mycelia.websocket.engines.base import load_engine
 from mycelia.websocket.engines.memory import MemoryEngine
 from tests.integration.asgi_places import PLACES
+from tests.integration.socketio_place import PlainSocketio, SocketioPlace
 
 ENGINES = ["picows", "websockets"]
 MARKS = {
@@ -38,3 +39,8 @@ async def test_the_memory_engine(check: EngineCheck) -> None:
 @pytest.mark.parametrize(("check", "server"), UNDER)
 async def test_the_asgi_engine(check: EngineCheck, server: str) -> None:
     await check(AsgiEngine, PLACES[server]())
+
+
+@pytest.mark.parametrize("check", engine_checks(PlainSocketio.abilities | SocketioPlace.abilities), ids=str)
+async def test_the_socketio_engine(check: EngineCheck) -> None:
+    await check(PlainSocketio, SocketioPlace())

@@ -361,7 +361,11 @@ async def test_options_of_the_library_encrypt(kind: str, tmp_path: Path) -> None
 async def test_http_and_sockets_on_one_port(kind: str, clients: NodeClients) -> None:
     """A request over HTTP reaches a plain WebSocket and the official Socket.IO client, all on one port."""
     app = App(kind, limits={"close_timeout": 1})
-    endpoints = [{"type": "asgi", "path": "/ws"}, {"type": "socketio", "path": "/socket.io"}]
+    endpoints = [
+        {"type": "asgi", "path": "/ws"},
+        {"type": "socketio", "path": "/socket.io"},
+        {"type": "sockjs", "path": "/sockjs"},
+    ]
     config = {"websocket": endpoints, "connection": {"close_timeout": 0.3}}
     sockets = WebSocketSubsystem("websocket", ms=app.system, config=config)
 
@@ -388,6 +392,13 @@ async def test_http_and_sockets_on_one_port(kind: str, clients: NodeClients) -> 
             assert (await client.get("/users/7")).json()["data"]["id"] == 7
             opened = await client.get("/socket.io/?EIO=4&transport=polling")
             assert opened.status_code == 200 and opened.text.startswith('0{"sid":')
+            assert (await client.get("/sockjs/info")).json()["websocket"] is True
+            assert (await client.post("/sockjs/000/abc/xhr")).text == "o\n"
+            async with connect(f"{web}/sockjs/000/def/websocket") as framed:
+                assert await within(framed.recv()) == "o"
+                await framed.send(json.dumps([json.dumps({"path": "app://said", "body": 1})]))
+                told = str(await within(framed.recv()))
+                assert json.loads(json.loads(told[1:])[0])["data"] == 1
         assert (await status_of(f"{web}/elsewhere"))[0] in (403, 404)
         assert (await client.get("/ws")).status_code == 426
 

@@ -9,8 +9,9 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 import websockets
 
 from mycelia import BaseSubsystem, ConfigError, MessageSystem
+from mycelia.protocol.frames import Opcode, mask_frame
 from mycelia.testing import EngineCheck, FaultProxy, engine_checks
 from mycelia.testing.wire import TcpWire
 from mycelia.websocket import WebSocketFacet, WebSocketSubsystem
@@ -25,6 +27,7 @@ from mycelia.websocket.certificates import TlsConfig
 from mycelia.websocket.engines.base import Engine, load_engine
 from tests.integration.harness import each_engine, handshake, until, within
 from tests.support.certificates import Issued, issue
+from tests.support.records import Records
 
 
 class Hall:
@@ -297,6 +300,29 @@ async def test_a_cut_connection_over_tls_leaves_nothing(engine: str, loop_kind: 
             client.transport.abort()
             await until(lambda: not hall.facet.get_connection_count())
             assert native.is_closing()
+
+
+@pytest.mark.every_loop
+@each_engine
+async def test_requests_for_new_keys_count_as_control_frames(engine: str, loop_kind: str, tmp_path: Path) -> None:
+    issued = issue(tmp_path)
+    limits = {"control_rate": {"max_messages": 50, "window": 3600.0}}
+    async with serving(engine, issued.config, limits=limits) as hall:
+        heard = asyncio.Event()
+        hall.app.register_route("app://heard", heard.set, expose=True)
+        with socket.create_connection(("127.0.0.1", hall.port)) as sock:
+            sock.settimeout(8)
+            shake = partial(Records, issued, tmp_path, sock.sendall, lambda: sock.recv(65536))
+            records = await asyncio.get_running_loop().run_in_executor(None, shake)
+            sock.sendall(records.data(handshake()))
+            for _ in range(40):
+                sock.sendall(records.key_update())
+            sock.sendall(records.data(mask_frame(Opcode.TEXT, b'{"path":"app://heard"}', b"abcd")))
+            await within(heard.wait())
+            assert hall.count("controlRate") == 0 and hall.facet.get_connection_count() == 1
+            with suppress(ConnectionError):
+                sock.sendall(b"".join(records.key_update() for _ in range(5000)))
+            await until(lambda: hall.count("controlRate") and not hall.facet.get_connection_count())
 
 
 class Nobody:

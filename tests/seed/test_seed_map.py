@@ -15,7 +15,6 @@ LATER = re.compile(r"^later: (.+)$")
 
 # The parts of the product that are not built yet, and the requirements that wait for each.
 WAITING = {
-    "ASGI, Socket.IO and SockJS engines": {20, 98},
     "sessions": {120},
     "nodes": {121},
 }

@@ -40,7 +40,8 @@ def read_hops(headers: Headers, way: str) -> list[Hop]:
     # Proxies that replace the protocol leave one for all; of those that append each has its own, counted from the end.
     short = len(clients) - len(protos)
     return [
-        Hop(client or None, protos[max(0, at - short)].lower() if protos else None) for at, client in enumerate(clients)
+        Hop(_node(client or None), protos[max(0, at - short)].lower() if protos else None)
+        for at, client in enumerate(clients)
     ] or [Hop(None, proto.lower()) for proto in protos[-1:]]
 
 
@@ -73,7 +74,10 @@ def _unquoted(value: str) -> str:
 
 
 def _node(text: str | None) -> str | None:
-    """The address of a node, without brackets and port (RFC 7239 §6); as it is where it hides itself."""
+    """The address of a node, without brackets and port (RFC 7239 §6); as it is where it hides itself.
+
+    Some proxies write the port into `X-Forwarded-For` as well.
+    """
     if text is None:
         return None
     if text.startswith("["):

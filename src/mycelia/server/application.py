@@ -11,6 +11,7 @@ from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, refuse
 from mycelia.protocol.handshake import HttpReply
 
 if TYPE_CHECKING:
+    from mycelia.kernel.subsystem import BaseSubsystem
     from mycelia.server.subsystem import ServerSubsystem
 
 __all__ = ["CanTake", "ServerApplication"]
@@ -38,6 +39,8 @@ class ServerApplication:
 
     def __init__(self, subsystem: ServerSubsystem) -> None:
         self._subsystem = subsystem
+        self._neighbours: list[BaseSubsystem] = []  # who was there when `_sockets` was looked for
+        self._sockets: CanTake | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -76,13 +79,16 @@ class ServerApplication:
         system = self._subsystem.ms
         if system is None or not self._subsystem.with_sockets:
             return None
-        for each in system.subsystems.values():
-            if each is self._subsystem:
-                continue
-            try:
-                found = getattr(each, "asgi", None)
-            except ConfigError:  # none of its endpoints is of such a type
-                continue
-            if isinstance(found, CanTake):
-                return found
+        neighbours = [*system.subsystems.values()]
+        if neighbours != self._neighbours:
+            offered = (_offered(each) for each in neighbours if each is not self._subsystem)
+            self._sockets = next((each for each in offered if isinstance(each, CanTake)), None)
+            self._neighbours = neighbours
+        return self._sockets
+
+
+def _offered(subsystem: BaseSubsystem) -> object:
+    try:
+        return getattr(subsystem, "asgi", None)
+    except ConfigError:  # none of its endpoints is of such a type
         return None

@@ -112,12 +112,12 @@ class Dispatch:
 
     async def _route(self, request: Handshake, path: str, trace_id: str, receive: Receive) -> Reply | FileReply:
         runtime = self._runtime
-        methods = runtime.router.methods(path)
         if request.method == "OPTIONS" and not runtime.router.has("OPTIONS", path):
-            known = methods or (_READING if runtime.static.holds(path) else ())
+            known = runtime.router.methods(path) or (_READING if runtime.static.holds(path) else ())
             if known:
                 return runtime.origins.options(request, known)
-        if methods and (found := runtime.router.match(request.method, path)) is not None:
+        found = runtime.router.match(request.method, path)
+        if found is not None:
             return await self._message(request, found, trace_id, receive)
         if not runtime.static.holds(path):
             raise NoRoute(path)

@@ -68,6 +68,7 @@ class TcpWire:
 
     @classmethod
     async def to(cls, address: tuple[str, int]) -> TcpWire:
+        """A connection to this address."""
         return cls(*await asyncio.open_connection(*address, limit=_READ_BYTES))
 
     async def send_head(self, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mycelia.edge.lifespan import live
 from mycelia.errors import ConfigError
@@ -12,6 +12,7 @@ from mycelia.protocol.asgi_scope import CanServe, Receive, Scope, Send, answer, 
 from mycelia.protocol.handshake import HttpReply
 from mycelia.websocket.config import ServerConfig, load_config
 from mycelia.websocket.engines.base import load_engine
+from mycelia.websocket.engines.carriage import Carriage, Junction
 
 if TYPE_CHECKING:
     from mycelia.websocket.subsystem import WebSocketSubsystem
@@ -67,7 +68,22 @@ class AsgiApplication:
 
         return both
 
+    def websockets(self, **settings: Any) -> Junction:
+        """What uvicorn may be given as `ws`: `uvicorn.run(sockets.asgi, ws=sockets.asgi.websockets)`.
+
+        WebSockets of `socketio` endpoints, at their very path, are then read by us, as by the engine picows; all others
+        are uvicorn's as ever.
+        """
+        return Junction(self._carriage, settings)
+
     # -- inside --------------------------------------------------------------------------------------
+
+    def _carriage(self, path: str) -> Carriage | None:
+        facet = self._subsystem.find("websocket")
+        for each in self._served if facet is not None else ():
+            if path.rstrip("/") == each.own:
+                return cast("Carriage | None", getattr(facet.engines[each.at], "carriage", None))
+        return None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         facet = self._subsystem.find("websocket")

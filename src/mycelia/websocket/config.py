@@ -109,7 +109,7 @@ def _check_place(server: ServerConfig) -> None:
             problem = "given beside host or port; an endpoint listens in one place, give two endpoints"
             raise ConfigError("websocket.unix_socket", problem)
     mode = server.socket_mode
-    if len(mode.lstrip("0")) > 3 or not mode.isascii() or set(mode) - set("01234567"):
+    if not mode or len(mode.lstrip("0")) > 3 or not mode.isascii() or set(mode) - set("01234567"):
         problem = f"expected permissions in octal digits such as '660', got {mode!r}"
         raise ConfigError("websocket.socket_mode", problem)
 

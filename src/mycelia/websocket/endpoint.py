@@ -26,7 +26,8 @@ def check_abilities(server: ServerConfig, engine: Engine | Callable[[], Engine])
     able = getattr(engine, "abilities", ())
     for ability, key, asked in _asked(server, hasattr(engine, "serve")):
         if asked and ability not in able:
-            others = " and ".join(engines_that(ability)) or "no engine of ours"
+            *some, last = engines_that(ability)
+            others = f"{', '.join(some)} and {last}" if some else last
             problem = f"the engine {server.type!r} cannot {ABILITIES[ability]}; {others} can"
             raise ConfigError(f"websocket.{key}", problem)
 

@@ -132,9 +132,10 @@ async def test_a_plain_request_is_answered(method: str, body: bytes) -> None:
     ],
 )
 def test_a_path_that_could_be_read_in_two_ways_is_refused(raw: bytes, good: bool) -> None:
-    scope = {"path": unquote_to_bytes(raw).decode("utf-8", "replace"), "raw_path": raw}
+    path = unquote_to_bytes(raw).decode("utf-8", "replace")
+    scope = {"path": path, "raw_path": raw}
     if good:
-        assert checked_path(scope) == path_of(scope) == encoded(scope["path"])
+        assert checked_path(scope) == path_of(scope) == encoded(path)
         return
     with pytest.raises(InvalidPath):
         checked_path(scope)

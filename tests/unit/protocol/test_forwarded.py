@@ -70,7 +70,8 @@ def test_what_is_not_well_formed_is_refused(line: str) -> None:
         (["192.0.2.1"], ["https", "http"], [("192.0.2.1", "http")]),
         (["::1, ::2, ::3"], ["https,http"], [("::1", "https"), ("::2", "https"), ("::3", "http")]),
         ([], ["https, http"], [(None, "http")]),
-        (["192.0.2.1:1234, ::1"], [], [("192.0.2.1:1234", None), ("::1", None)]),
+        (["192.0.2.1:1234, ::1"], [], [("192.0.2.1", None), ("::1", None)]),
+        (["[::2]:1234, [::3]", "unknown"], [], [("::2", None), ("::3", None), ("unknown", None)]),
         ([], [], []),
     ],
 )  # fmt: skip

@@ -256,8 +256,9 @@ def test_in_short_as_at_length(text: bytes) -> None:
 def test_binary_values_are_found_and_bounded() -> None:
     for value in (b"", [b"x"], {"a": [1, {"b": (b"x",)}]}):
         assert holds_bytes(value)
-    for value in (None, "x", [1, "x", {"a": []}], {"a": (1.5, None)}):
-        assert not holds_bytes(value)
+    plain: Any
+    for plain in (None, "x", [1, "x", {"a": []}], {"a": (1.5, None)}):
+        assert not holds_bytes(plain)
     assert len(write_packet(SocketKind.EVENT, "/", None, ["a", [b"x"] * MOST_ATTACHMENTS])) == MOST_ATTACHMENTS + 1
     with pytest.raises(InvalidMessage, match="at most 10 binary values"):
         write_packet(SocketKind.ACK, "/", 1, [[b"x"] * (MOST_ATTACHMENTS + 1)])

@@ -335,6 +335,15 @@ async def test_rates_are_by_address_where_there_is_no_connection() -> None:
         assert (await stage.ask("GET /two")).status == 429
 
 
+async def test_what_no_server_should_hand_on_is_refused() -> None:
+    async with serving(lambda stage: stage.route("GET /x", echo)) as stage:
+        answer = await stage.ask("GET /x?a=é")
+        assert (answer.status, answer.code) == (400, "INVALID_MESSAGE")
+        many = {f"x-{number}": "1" for number in range(200)}
+        answer = await stage.ask("GET /x", **many)
+        assert (answer.status, answer.code) == (431, "INVALID_MESSAGE")
+
+
 # -- HEAD, OPTIONS, hosts ------------------------------------------------------------------------------
 
 

@@ -234,7 +234,7 @@ async def connected(sockets: WebSocketSubsystem) -> Visit:
     visit = Visit(websocket_scope())
     visit.begin(sockets.asgi)
     async with asyncio.timeout(5.0):
-        while len(sockets.websocket.get_all_connections()) == before:
+        while len(sockets.websocket.get_all_connections()) == before:  # noqa: ASYNC110  # a few turns of the loop
             await asyncio.sleep(0)
     return visit
 

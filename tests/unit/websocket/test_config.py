@@ -151,6 +151,7 @@ def test_a_wrong_value_names_its_key(section: str, camel: str, snake: str, their
         ({"websocket": {"unixSocket": "/run/a.sock", "host": "0.0.0.0"}}, "websocket.unixSocket"),
         ({"websocket": {"unix_socket": "/run/a.sock", "port": 8080}}, "websocket.unix_socket"),
         ({"websocket": {"socket_mode": "888"}}, "websocket.socket_mode"),
+        ({"websocket": {"socket_mode": ""}}, "websocket.socket_mode"),
         ({"websocket": {"socketMode": "1777"}}, "websocket.socket_mode"),
         ({"websocket": {"tls": {}}}, "websocket.tls.certificate"),
         ({"websocket": {"tls": {"certificates": "a.pem"}}}, "websocket.tls.certificates"),

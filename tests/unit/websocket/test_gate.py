@@ -207,8 +207,9 @@ async def test_pages_are_for_known_hosts_only() -> None:
 )
 async def test_plain_requests_are_screened_as_handshakes_are(headers: list[tuple[str, str]], status: int) -> None:
     async with room(limits={"trusted_proxies": ["192.0.2.1"]}) as stage:
-        rules = {"allowed_hosts": ("h",), "allowed_origins": ("https://app.example",)}
-        server = type(stage.config.websocket[0])(type="memory", **rules)
+        server = type(stage.config.websocket[0])(
+            type="memory", allowed_hosts=("h",), allowed_origins=("https://app.example",)
+        )
         lines = [("Host", "h"), *headers] if "Host" not in dict(headers) else headers
         reply = stage.runtime.gate.screen(server, Handshake("GET", "/x", Headers(lines), ("192.0.2.1", 5)))
         assert (0 if reply is None else reply.status) == status

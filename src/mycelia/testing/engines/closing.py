@@ -11,7 +11,8 @@ from mycelia.testing.engines.stand import EngineStand, expect, read_close
 
 __all__ = ["CHECKS"]
 
-_FRAMES, _CLOSING, _CODED = frozenset({"frames"}), frozenset({"closing"}), frozenset({"close_codes"})
+_FRAMES, _CLOSING = frozenset({"frames"}), frozenset({"closing"})
+_CODED, _SAID = frozenset({"close_codes"}), frozenset({"codes"})
 _CODES = ((1000, ""), (1001, "leaving"), (3000, "grüße"), (4000, "x" * 123), (4999, ""), (1005, ""))
 _BAD_CLOSES: dict[str, tuple[bytes, int]] = {
     "half_a_code": (b"\x03", 1002),
@@ -176,7 +177,7 @@ async def _aborts_while_closing(stand: EngineStand) -> None:
 
 CHECKS = (
     *(EngineCheck(f"client_closes_with_{code}", _client_closes(code, reason), _CODED) for code, reason in _CODES),
-    *(EngineCheck(f"server_closes_with_{code}", _server_closes(code, reason)) for code, reason in _CODES[:-1]),
+    *(EngineCheck(f"server_closes_with_{code}", _server_closes(code, reason), _SAID) for code, reason in _CODES[:-1]),
     EngineCheck("server_closes_with_1005", _server_closes(*_CODES[-1]), _FRAMES),  # elsewhere there is always a code
     *(EngineCheck(f"fails_a_close_with_{name}", _bad_close(*case), _FRAMES) for name, case in _BAD_CLOSES.items()),
     EngineCheck("waits_for_an_answer_to_its_close_in_vain", _unanswered, _CLOSING),
@@ -184,7 +185,7 @@ CHECKS = (
     EngineCheck("drops_what_follows_the_clients_close", _drops_after_the_clients_close, _CODED),
     EngineCheck("closes_inside_a_message", _closes_inside_a_message, _FRAMES),
     EngineCheck("closes_while_it_receives", _closes_while_receiving, _CLOSING),
-    EngineCheck("says_nothing_after_close", _says_nothing_more),
+    EngineCheck("says_nothing_after_close", _says_nothing_more, _SAID),
     EngineCheck("notices_a_hang_up", _hang_up),
     EngineCheck("aborts", _aborts),
     EngineCheck("aborts_while_closing", _aborts_while_closing, _CLOSING),

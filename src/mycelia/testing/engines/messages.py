@@ -12,6 +12,7 @@ from mycelia.websocket.engines.base import Control
 
 __all__ = ["CHECKS"]
 
+_PAYLOAD = frozenset({"payload"})
 _LIMIT = 1000
 _SIZES = (1, 125, 126, 127, 65535, 65536, 65537, 1024 * 1024)
 _MANY = 500
@@ -59,7 +60,7 @@ async def _echoes(stand: EngineStand) -> None:
 
 
 async def _echoes_every_length(stand: EngineStand) -> None:
-    await stand.start()
+    await stand.start(max_message_bytes=2 * 1024 * 1024)
     wire, _ = await stand.open(echo=True)
     for size in _SIZES:
         payload = (b"0123456789abcdef" * (size // 16 + 1))[:size]
@@ -166,12 +167,12 @@ def _fails(code: int, frames: Sequence[_Sent]) -> Callable[[EngineStand], Awaita
 CHECKS = (
     EngineCheck("echoes_text_and_binary", _echoes),
     EngineCheck("echoes_every_length", _echoes_every_length),
-    EngineCheck("takes_the_largest_message", _takes_the_largest),
+    EngineCheck("takes_the_largest_message", _takes_the_largest, _PAYLOAD),
     EngineCheck("keeps_the_order", _keeps_the_order),
-    EngineCheck("joins_fragments", _joins_fragments),
+    EngineCheck("joins_fragments", _joins_fragments, _PAYLOAD),
     EngineCheck("answers_pings", _answers_pings),
     EngineCheck("pings", _pings),
     EngineCheck("keeps_connections_apart", _sends_after_opened),
-    *(EngineCheck(f"fails_{name}", _fails(*case)) for name, case in _TOO_LARGE.items()),
+    *(EngineCheck(f"fails_{name}", _fails(*case), _PAYLOAD) for name, case in _TOO_LARGE.items()),
     *(EngineCheck(f"fails_{name}", _fails(*case), frozenset({"frames"})) for name, case in _BROKEN.items()),
 )

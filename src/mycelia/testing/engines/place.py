@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from mycelia.testing.wire import Wire
 from mycelia.websocket.engines.base import Engine
 
-__all__ = ["Place"]
+__all__ = ["Dial", "Place"]
+
+Dial = Callable[[], Awaitable[Wire]]
+"""Makes a connection whose handshake has not begun."""
 
 
 class Place(Protocol):
@@ -16,8 +21,8 @@ class Place(Protocol):
     def abilities(self) -> frozenset[str]:
         """What the engine can do there besides what it declares."""
 
-    async def open(self, engine: Engine) -> tuple[str, int]:
-        """Begins to listen, and returns where; the engine is running."""
+    async def open(self, engine: Engine) -> Dial:
+        """Begins to listen, and returns what connects to it; the engine is running."""
 
     async def close(self) -> None:
         """Ends what `open` began; the engine has been stopped."""

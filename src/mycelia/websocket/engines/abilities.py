@@ -26,12 +26,16 @@ ABILITIES: Mapping[str, str] = {
     "frames": "judge frames, and show control frames and what is unusual",
     "payload": "carry any payload as it is",
     "closing": "wait for the answer to its Close, and tell of it",
+    "codes": "say with which code and reason it closes",
     "close_codes": "tell with which code and reason a client closed",
     "reset": "end a connection without a Close",
 }
 """Every ability there is, as it follows "can"."""
 
 WIRE = frozenset(
-    {"accept", "close_codes", "closing", "frames", "head", "headers", "pages", "payload", "reset", "subprotocols"}
+    {
+        *("accept", "close_codes", "closing", "codes", "frames", "head", "headers"),
+        *("pages", "payload", "reset", "subprotocols"),
+    }
 )
 """What an engine can that reads and writes the bytes of its connections itself."""

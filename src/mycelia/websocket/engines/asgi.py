@@ -31,7 +31,7 @@ class AsgiEngine:
 
     name: str = "asgi"
     framed: ClassVar[bool] = False
-    abilities: ClassVar[frozenset[str]] = frozenset({"pages", "payload", "subprotocols"})
+    abilities: ClassVar[frozenset[str]] = frozenset({"codes", "pages", "payload", "subprotocols"})
 
     def __init__(self) -> None:
         self.options = EngineOptions()

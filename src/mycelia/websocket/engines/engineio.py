@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, read_body, read_scope, refuse
 from mycelia.protocol.engineio import Refusal, Terms, judge
 from mycelia.protocol.engineio_output import Reply
-from mycelia.protocol.handshake import BadHandshake, Handshake, HttpReply
+from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply, check_upgrade
 from mycelia.protocol.sockjs_pages import with_origin
 from mycelia.websocket.engines.asgi_transport import AsgiTransport
 from mycelia.websocket.engines.base import EngineOptions
@@ -122,12 +122,20 @@ class Station:
             with suppress(OSError):
                 await answer(scope, send, HttpReply(reply.status, reply.body, shown, reply.content_type))
 
-    async def _serve_socket(self, trip: _Trip, scope: Scope, receive: Receive, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        line = trip.line
-        socket = Socket(line)
+    def meet(self, request: Handshake) -> Accept | HttpReply:
+        """Decides the handshake of a WebSocket that somebody else carries. Raises BadHandshake."""
+        check_upgrade(request)
+        trip = self._find(request, True)
+        return trip if isinstance(trip, HttpReply) else Accept(self._socket(trip))
+
+    def _socket(self, trip: _Trip) -> Socket:
+        socket = Socket(trip.line, not trip.known)
         if trip.known:
-            line.do(line.session.websocket(socket, loop.time()))
+            trip.line.do(trip.line.session.websocket(socket, asyncio.get_running_loop().time()))
+        return socket
+
+    async def _serve_socket(self, trip: _Trip, scope: Scope, receive: Receive, send: Send) -> None:
+        line, socket = trip.line, self._socket(trip)
         transport = AsgiTransport(self.options, scope, receive, send)
         try:
             async with asyncio.timeout(self.options.handshake_timeout):
@@ -138,8 +146,6 @@ class Station:
                 return
             raise
         transport.open(socket)
-        if not trip.known:
-            line.do(line.session.open_websocket(socket))
         await transport.run()
 
 

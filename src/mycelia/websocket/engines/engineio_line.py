@@ -14,13 +14,16 @@ from mycelia.protocol.codes import Close, may_send
 from mycelia.protocol.engineio_output import Beat, Ended, Hang, Output, Received, Reply, Write
 from mycelia.protocol.engineio_session import Session
 from mycelia.protocol.handshake import Handshake
-from mycelia.websocket.engines.asgi_transport import AsgiTransport
-from mycelia.websocket.engines.base import Control, Transport
+from mycelia.websocket.engines.base import CanPause, Control, Transport
 
 if TYPE_CHECKING:
     from mycelia.websocket.engines.engineio import Station
 
 __all__ = ["Line", "Rider", "Socket"]
+
+
+class _Pipe(Transport, CanPause, Protocol):
+    """What carries a WebSocket."""
 
 
 class Rider(Protocol):
@@ -184,11 +187,11 @@ class Line:
 
 
 class Socket:
-    """The peer of one WebSocket of a session."""
+    """The peer of one WebSocket of a session, which `greets` when it is where the session began."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self.transport: AsgiTransport | None = None
+    def __init__(self, line: Line, greets: bool) -> None:
+        self._line, self._greets = line, greets
+        self.transport: _Pipe | None = None
         self.code, self.reason = int(Close.ABNORMAL), ""
         self._hung: tuple[int, str] | None = None
 
@@ -202,9 +205,11 @@ class Socket:
             self.transport.close(*self._hung)
 
     def opened(self, transport: Transport) -> None:
-        self.transport = cast(AsgiTransport, transport)
+        self.transport = cast(_Pipe, transport)
         if self._hung is not None:
             self.transport.close(*self._hung)
+        elif self._greets:
+            self._line.do(self._line.session.open_websocket(self))
 
     def received(self, payload: bytes, binary: bool) -> None:
         self._line.frame(self, payload, binary)

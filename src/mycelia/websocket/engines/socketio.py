@@ -8,6 +8,7 @@ counts as half open.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from mycelia.errors import EngineError
@@ -18,6 +19,7 @@ from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpRepl
 from mycelia.protocol.socketio import MAIN, is_namespace
 from mycelia.protocol.socketio_codec import SocketioCodec
 from mycelia.websocket.engines.base import Admit, EngineOptions, check_event, check_start
+from mycelia.websocket.engines.carriage import Carriage
 from mycelia.websocket.engines.engineio import Station
 from mycelia.websocket.engines.engineio_line import Line
 from mycelia.websocket.engines.socketio_client import SocketioClient
@@ -43,6 +45,7 @@ class SocketioEngine:
         self.options = EngineOptions()
         self._admit: Admit | None = None
         self._station: Station | None = None
+        self.carriage = Carriage()  # of WebSockets that the server leaves to us
         self._namespaces: frozenset[str] = frozenset({MAIN})
 
     def on(self, event: Literal["admit"], handler: Admit) -> None:
@@ -63,12 +66,15 @@ class SocketioEngine:
             close_timeout=options.close_timeout,
         )
         self._station = Station(options, terms, self._board)
+        self.carriage.on("admit", self._station.meet)
+        await self.carriage.start(replace(options, library={}))
 
     async def stop(self) -> None:
         """Refuses newcomers and ends every session; the server may still be writing when it returns."""
         station, self._station = self._station, None
         if station is not None:
             station.close()
+            await self.carriage.stop()
 
     def address(self) -> tuple[str, int] | None:
         return None

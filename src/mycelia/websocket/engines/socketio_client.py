@@ -61,6 +61,7 @@ class NamespaceTransport:
         self._client, self._namespace, self._deadline = client, namespace, deadline
         self.peer: Peer | None = None
         self.closing: tuple[int, str] | None = None  # what this side closes with
+        self._joined = False
 
     @property
     def buffered(self) -> int:
@@ -69,13 +70,14 @@ class NamespaceTransport:
     def send(self, payload: bytes, binary: bool) -> None:
         if self.peer is None or self.closing is not None:
             return
-        if self._client.namespaces.joined(self._namespace):
+        if self._joined:
             if self._namespace is MAIN and payload[0] not in _BINARY:
                 self._client.line.write(payload)
             else:
                 self._client.line.send(split(payload, self._namespace))
         elif payload.startswith(_GREETING):
             sid = _greeting(payload[1:]).data.connection_id
+            self._joined = True
             self._client.line.send(self._client.namespaces.accept(self._namespace, sid))
 
     def close(self, code: int, reason: str) -> None:

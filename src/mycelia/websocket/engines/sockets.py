@@ -21,6 +21,7 @@ from mycelia.websocket.engines.base import EngineOptions
 __all__ = ["SocketFile", "bind_sockets", "place"]
 
 _TRIES = 8  # free ports to try where several addresses shall have the same
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # a machine without IPv6 may know one for `localhost`
 _Address = tuple[int, tuple[Any, ...]]  # a family, and what `bind` takes
 _PATIENCE = 1.0  # seconds in which somebody who listens on a path can be reached
 
@@ -37,9 +38,10 @@ class SocketFile:
             self.sock.bind(path)
             os.chmod(path, mode)  # nobody can connect before it listens
             self._inode = os.stat(path).st_ino
-        except BaseException:
+        except OSError as fault:
             self.sock.close()
-            raise
+            # Python itself refuses a path that is too long, without a number.
+            raise OSError(fault.errno or errno.ENAMETOOLONG, _problem(repr(path), fault)) from None
 
     def remove(self) -> None:
         """Removes the file, unless somebody has put another in its place."""
@@ -61,57 +63,89 @@ def _make_way(path: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)  # whoever listened on it did not end well
             return
+        except PermissionError as fault:
+            raise OSError(fault.errno, _problem(repr(path), fault)) from None
         except OSError:
             pass  # busy, or not for us: somebody listens
     raise OSError(errno.EADDRINUSE, f"expected a socket that nobody uses, but somebody listens on {path!r}")
 
 
 async def bind_sockets(options: EngineOptions) -> list[socket.socket]:
-    """Sockets bound to every TCP address of the options, all or none; with `port` 0 all to the same free port."""
+    """Sockets that listen on every TCP address of the options, all or none; with `port` 0 all on the same free port.
+
+    Of the several addresses of one name those that this machine does not have are left out.
+    """
     hosts = (options.host,) if isinstance(options.host, str) else options.host
     found = await _resolve(hosts, options.port)
-    for left in reversed(range(_TRIES if options.port == 0 and len(found) > 1 else 1)):
+    for left in reversed(range(_TRIES if options.port == 0 else 1)):
         try:
-            return _bind_all(found)
+            return _bind_all(found, options.backlog)
         except OSError as fault:
             if fault.errno != errno.EADDRINUSE or not left:
                 raise
     raise AssertionError("unreachable")
 
 
-async def _resolve(hosts: Sequence[str], port: int) -> list[_Address]:
+async def _resolve(hosts: Sequence[str], port: int) -> list[list[_Address]]:
+    """The addresses of each host."""
     loop = asyncio.get_running_loop()
-    found: list[_Address] = []
+    found: list[list[_Address]] = []
     for host in hosts:
-        for family, _, _, _, address in await loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            if family in (socket.AF_INET, socket.AF_INET6) and (family, address) not in found:
-                found.append((family, address))
+        try:
+            answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except socket.gaierror as fault:
+            raise socket.gaierror(fault.errno, _problem(host, fault)) from None
+        addresses = [
+            (family, address)
+            for family, _, _, _, address in answers
+            if family in (socket.AF_INET, socket.AF_INET6) and not any((family, address) in each for each in found)
+        ]
+        found.append(list(dict.fromkeys(addresses)))
     return found
 
 
-def _bind_all(found: Sequence[_Address]) -> list[socket.socket]:
+def _bind_all(found: Sequence[Sequence[_Address]], backlog: int) -> list[socket.socket]:
     made: list[socket.socket] = []
     try:
-        for family, (host, port, *rest) in found:
-            sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY by it
-            made.append(sock)
-            if sys.platform != "win32":  # there it would let two programs share a port
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            port = port or made[0].getsockname()[1]
-            try:
-                sock.bind((host, port, *rest))
-            except OSError as fault:
-                problem = f"cannot listen on {place(str(host), int(port))}: {fault.strerror}"
-                raise OSError(fault.errno, problem) from None
+        for addresses in found:
+            before, absent = len(made), None
+            for family, (host, port, *rest) in addresses:
+                port = port or (made[0].getsockname()[1] if made else 0)
+                try:
+                    made.append(_bind(family, (host, port, *rest), backlog))
+                except OSError as fault:
+                    if fault.errno not in _ABSENT:
+                        raise
+                    absent = fault
+            if absent is not None and len(made) == before:
+                raise absent
     except BaseException:
         for sock in made:
             sock.close()
         raise
     return made
+
+
+def _bind(family: int, address: tuple[Any, ...], backlog: int) -> socket.socket:
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY by it
+        try:
+            if sys.platform != "win32":  # there it would let two programs share a port
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+            sock.listen(backlog)  # `0.0.0.0` and `127.0.0.1` can both be bound, but not listen both
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as fault:
+        raise OSError(fault.errno, _problem(place(str(address[0]), int(address[1])), fault)) from None
+    return sock
+
+
+def _problem(where: str, fault: OSError) -> str:
+    return f"cannot listen on {where}: {fault.strerror or fault}"
 
 
 def place(host: str, port: int) -> str:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from secrets import randbits
 from typing import ClassVar, Literal, cast
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
 from mycelia.edge.settings import section
 from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, path_of, read_body, read_scope, refuse
@@ -230,7 +230,7 @@ class SockjsEngine:
             await line.vacated()
             line = self._lines.get(target.session)
         if line is None:
-            verdict = self._judge(request)
+            verdict = self._judge(request) if self._running else _NOT_SERVING
             if isinstance(verdict, HttpReply):
                 await answer(scope, send, self._dress(verdict, request))
                 return
@@ -262,8 +262,9 @@ class SockjsEngine:
 
     def _handshake(self, request: Handshake) -> Handshake:
         """The request as if it had asked for a WebSocket at the endpoint itself."""
-        query = [(key, value) for key, value in request.query.items() if key not in _OWN]
-        target = (self.options.path or "/") + (f"?{urlencode(query)}" if query else "")
+        given = request.target.partition("?")[2].split("&")
+        query = "&".join(part for part in given if part.partition("=")[0] not in _OWN)  # the gate reads it as it came
+        target = (self.options.path or "/") + (f"?{query}" if query else "")
         headers = Headers((*_without(request.headers).items(), ("upgrade", "websocket")))
         return UpgradedHandshake("GET", target, headers, request.remote, request.secure)
 

@@ -168,7 +168,7 @@ class StreamConnection(PacedProtocol):
         self._engine.opened(self)
         self._reader = self._engine.sink
         self._stream.write(reply.encode(head_only=head_only))
-        self._finish()
+        self.finish()
 
     def expire(self) -> None:
         """The handshake took too long (called by the engine)."""
@@ -228,7 +228,7 @@ class StreamConnection(PacedProtocol):
             self.state = State.CLOSING
             self.peer.leaving()
             self._stream.write(close_frame(code) if may_send(code) else _EMPTY_CLOSE)
-        self._finish()
+        self.finish()
 
     def fail(self, code: int, reason: str) -> None:
         """The peer broke the protocol: says why and hangs up (RFC 6455 §7.1.7)."""
@@ -295,7 +295,7 @@ class StreamConnection(PacedProtocol):
             return self.compression
         return self.deadline if name == "deadline" else self._stream.get_extra_info(name)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Closes when everything is written, and at the latest after `close_timeout`."""
         self._abort_later()
         self._stream.close()

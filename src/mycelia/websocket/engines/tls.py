@@ -13,7 +13,8 @@ import ssl
 from typing import TYPE_CHECKING, Any, cast
 
 from mycelia.protocol.handshake import HttpReply
-from mycelia.websocket.engines.reader import READ_BYTES
+from mycelia.websocket.engines.base import Control
+from mycelia.websocket.engines.reader import READ_BYTES, State
 
 if TYPE_CHECKING:
     from mycelia.websocket.engines.listener import StreamEngine
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TlsStream"]
 
+_PIECE_BYTES = 1024  # what OpenSSL gets at once: of requests for new keys these are 3 ms
+_WRITE_BYTES = 16 * 1024  # a record; OpenSSL's buffers stay as large as they were once
+_ANSWER_BYTES = 27  # a KeyUpdate, encrypted
 _NO_TLS = HttpReply(400, b"expected TLS, got HTTP: connect with wss:// or https://\n")
 
 
@@ -28,12 +32,13 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
     """The protocol of a TCP transport, and the transport of a StreamConnection.
 
     It keeps no bytes of its own but those of a record that is not whole and, while reading is paused, what one read
-    brought: pausing stops the socket.
+    brought: pausing stops the socket. What OpenSSL answers by itself, which is mostly new keys (RFC 8446 §4.6.3), costs
+    more than a ping, and is counted as one.
     """
 
     __slots__ = (
-        "_closing", "_connection", "_context", "_engine", "_incoming", "_outgoing", "_pump_due", "_raw", "_reading",
-        "_shaken", "_tls",
+        "_came", "_closing", "_connection", "_context", "_engine", "_incoming", "_outgoing", "_plain", "_pump_due",
+        "_raw", "_reading", "_shaken", "_tls",
     )  # fmt: skip
 
     def __init__(self, engine: StreamEngine, connection: StreamConnection, context: ssl.SSLContext) -> None:
@@ -42,7 +47,9 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
         self._connection = connection
         self._context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._came = b""  # ciphertext that OpenSSL has not got yet
         self._tls: ssl.SSLObject | None = None
+        self._plain = False  # what came first is no TLS but may be HTTP
         self._shaken = self._closing = self._pump_due = False
         self._reading = True
 
@@ -51,22 +58,24 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast(asyncio.Transport, transport)
         self._connection.connection_made(self)  # which may turn it away
-        if not self._closing:
-            self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
-    def get_buffer(self, hint: int) -> bytearray:
-        return self._engine.scratch
+    def get_buffer(self, hint: int) -> memoryview:
+        return memoryview(self._engine.scratch)[:READ_BYTES]
 
     def buffer_updated(self, count: int) -> None:
         if self._closing:
             return  # after our close_notify nobody listens
-        first = not self._shaken and not self._incoming.pending
-        with memoryview(self._engine.scratch) as came:
-            self._incoming.write(came[:count])
-        if self._shaken or self._shake(first and 65 <= self._engine.scratch[0] <= 90):
-            self._pump()
-            if count >= READ_BYTES and not self._closing:
-                self._connection.rest()  # thousands of tiny records may lie in one read
+        with memoryview(self._engine.scratch) as scratch:
+            self._came += scratch[:count]
+        if self._tls is None:
+            self._plain = 65 <= self._came[0] <= 90
+            self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        while not self._shaken:
+            if not self._feed() or not self._shake():
+                return
+        self._pump()
+        if count >= READ_BYTES and not self._closing:
+            self._connection.rest()  # hundreds of tiny records may lie in one read
 
     def pause_writing(self) -> None:
         self._connection.pause_writing()
@@ -80,46 +89,50 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def _shake(self, plain: bool) -> bool:
-        """Goes on with the handshake (RFC 8446 §4); True when it is done. One that fails ends the connection."""
+    def _feed(self) -> bool:
+        """Gives OpenSSL the next piece of what has come; False when there is none."""
+        piece, self._came = self._came[:_PIECE_BYTES], self._came[_PIECE_BYTES:]
+        self._incoming.write(piece)
+        return bool(piece)
+
+    def _shake(self) -> bool:
+        """Goes on with the handshake (RFC 8446 §4). One that fails ends the connection: False."""
         assert self._tls is not None
         try:
             self._tls.do_handshake()
+            self._shaken = True
         except ssl.SSLWantReadError:
-            self._flush()
-            return False
+            pass
         except (ssl.SSLError, OSError):
             self._closing = True
             self._engine.misread(400)
-            if plain:  # who spoke HTTP is answered in HTTP: an alert would tell them nothing
+            if self._plain:  # who spoke HTTP is answered in HTTP: an alert would tell them nothing
                 self._raw.write(_NO_TLS.encode())
             else:
                 self._flush()
             self._raw.close()
             return False
-        self._shaken = True
         self._flush()
         return True
 
     def _pump(self) -> None:
         """Gives the connection what has come, one buffer at a time, until there is no more or it pauses."""
         self._pump_due = False
-        while self._reading and not self._closing and (self._incoming.pending or self._pending()):
-            buffer = self._connection.get_buffer(-1)
+        while self._reading and not self._closing and self._more():
             try:
-                count, ended = self._decrypt(buffer)
+                count, ended = self._decrypt(self._connection.get_buffer(-1))
             except (ssl.SSLError, OSError):  # forged, or not by the rules: an alert says so
                 self._flush()
                 self.abort()
                 return
+            answers = -(-self._outgoing.pending // _ANSWER_BYTES)
             if count:
                 self._connection.buffer_updated(count)
+            if answers:
+                self._answer(answers)
             if ended:
-                self.close()
-            elif not count:
-                break
+                self._connection.finish()
         if not self._closing:
-            self._flush()  # the answer to a KeyUpdate (RFC 8446 §4.6.3)
             self._read_on()
 
     def _decrypt(self, buffer: memoryview | bytearray) -> tuple[int, bool]:
@@ -127,15 +140,32 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
         assert self._tls is not None
         count, room = 0, len(buffer)
         with memoryview(buffer) as free:
-            while count < room and (self._incoming.pending or self._tls.pending()):
+            while count < room and not self._outgoing.pending:
+                if not self._incoming.pending and not self._tls.pending() and not self._feed():
+                    break
                 try:
                     more = self._tls.read(room - count, cast(bytearray, free[count:]))
                 except ssl.SSLWantReadError:
-                    break
+                    continue  # it has taken all that there was, and has no whole record
                 if not more:
                     return count, True
                 count += cast(int, more)
         return count, False
+
+    def _answer(self, count: int) -> None:
+        """OpenSSL has answered so often: the limit of control frames holds, and others get their turn first."""
+        self._flush()
+        if self._connection.state is State.HANDSHAKE:  # before its request nobody needs new keys
+            self._engine.misread(400)
+            self.abort()
+        while count and self._connection.state is State.OPEN:
+            self._connection.peer.control(Control.PING, b"")
+            count -= 1
+        self._connection.rest()
+
+    def _more(self) -> bool:
+        """Whether something has come that the connection has not got."""
+        return bool(self._came or self._incoming.pending or self._pending())
 
     def _pending(self) -> int:
         return 0 if self._tls is None else self._tls.pending()
@@ -150,15 +180,17 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
         """Encrypts and sends at once; before the end of the handshake, and after `close`, nothing."""
         if not self._shaken or self._closing or self._tls is None:
             return
+        records = []
         try:
             with memoryview(data) as plain:
-                sent = 0
-                while sent < len(plain):
-                    sent += self._tls.write(plain[sent:])
+                for at in range(0, len(plain), _WRITE_BYTES):
+                    self._tls.write(plain[at : at + _WRITE_BYTES])
+                    records.append(self._outgoing.read())
         except (ssl.SSLError, OSError):
             self.abort()
             return
-        self._flush()
+        if records:
+            self._raw.write(records[0] if len(records) == 1 else b"".join(records))
 
     def close(self) -> None:
         """Says close_notify and ends the TCP connection when everything is written (RFC 8446 §6.1)."""
@@ -176,6 +208,8 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
             self._say_goodbye()
             if self._raw.can_write_eof():
                 self._raw.write_eof()
+            self._reading = True
+            self._read_on()
 
     def can_write_eof(self) -> bool:
         return self._shaken
@@ -206,7 +240,7 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
 
     def resume_reading(self) -> None:
         self._reading = True
-        if not (self._incoming.pending or self._pending()):
+        if not self._more():
             self._read_on()
         elif not self._pump_due and not self._closing:
             self._pump_due = True

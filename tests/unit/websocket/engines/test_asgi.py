@@ -297,7 +297,7 @@ async def test_what_its_transports_can() -> None:
         transport = peer.transport
         assert isinstance(transport, CanPause)
         assert not isinstance(transport, CanFrame) and not isinstance(transport, CanPing)
-        assert made.engine.framed is False and made.engine.abilities == {"pages", "payload", "subprotocols"}
+        assert made.engine.framed is False and made.engine.abilities == {"codes", "pages", "payload", "subprotocols"}
         assert (transport.extra("native"), transport.extra("peername")) == (scope, ("192.0.2.1", 5))
         assert isinstance(transport.extra("deadline"), float) and transport.extra("nonsense") is None
 

@@ -332,6 +332,16 @@ async def test_a_client_that_hangs_up_is_gone_at_once() -> None:
         assert await made.bring("a") == 404
 
 
+async def test_news_of_a_client_that_left_may_be_late() -> None:
+    async with stand() as made:
+        first = await made.stream()
+        second = made.visit("/0/s/xhr", "POST", b"")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        first.say({"type": "http.disconnect"})
+        assert (await whole(second))[1] == INTERRUPTED
+
+
 @pytest.mark.parametrize("transport", ["xhr", "xhr_streaming"])
 async def test_a_server_that_cannot_send_has_lost_its_client(transport: str) -> None:
     async with stand() as made:

@@ -15,7 +15,9 @@ from mycelia.websocket.engines.picows import PicowsEngine
 from mycelia.websocket.engines.reader import READ_BYTES
 from mycelia.websocket.engines.tls import TlsStream
 from mycelia.websocket.engines.websockets import WebsocketsEngine
+from mycelia.websocket.pressure import resident_bytes
 from tests.support.certificates import Issued, issue
+from tests.support.records import Records
 from tests.unit.websocket.engines.support import HEAD, Bench, Stream, bench
 
 each_engine = pytest.mark.parametrize("engine", [PicowsEngine, WebsocketsEngine], ids=lambda engine: engine.name)
@@ -210,3 +212,58 @@ async def test_who_breaks_the_protocol_is_told_and_no_longer_decrypted(
         assert (said[0], said[2:4]) == (0x88, (1002).to_bytes(2))
         far.feed(b"\x00" * 100_000)
         assert far.stream.calls == ["write_eof"] and not peer.messages
+
+
+@each_engine
+async def test_who_breaks_the_protocol_after_a_pause_is_read_until_it_goes(
+    engine: type[StreamEngine], tmp_path: Path
+) -> None:
+    async with bench(engine) as stand:
+        far = Far(stand, issue(tmp_path))
+        far.open()
+        far.connection.pause()
+        far.feed(far.ciphertext(b"\xff\x80\x01\x02\x03\x04"))
+        far.connection.resume()
+        await turns()
+        assert far.stream.calls == ["write_eof"] and far.stream.reading, "unread bytes would reset the Close"
+
+
+@each_engine
+async def test_a_large_message_leaves_no_memory_behind(engine: type[StreamEngine], tmp_path: Path) -> None:
+    async with bench(engine) as stand:
+        far, size = Far(stand, issue(tmp_path)), 64 * 1024 * 1024
+        far.open()
+        before = resident_bytes()
+        far.near.write(bytes(size))
+        assert len(far.stream.output) > size
+        far.stream.written.clear()
+        assert resident_bytes() - before < size // 2
+
+
+@each_engine
+async def test_new_keys_before_the_request_are_no_request(engine: type[StreamEngine], tmp_path: Path) -> None:
+    issued, door = issue(tmp_path), Counting(9, 9)
+    async with bench(engine, door=door) as stand:
+        far = Far(stand, issued)
+
+        def receive() -> bytes:
+            said = far.stream.output
+            far.stream.written.clear()
+            return said
+
+        records = Records(issued, tmp_path, far.feed, receive)
+        far.feed(records.data(HEAD[:20]))
+        assert not far.stream.calls
+        far.feed(records.key_update() + records.key_update())  # the first is answered with what follows it
+        assert far.stream.calls == ["abort"] and door.misreadings == [400]
+
+
+class Counting(Door):
+    """Notes what was misread."""
+
+    def __init__(self, most: int, most_per_address: int) -> None:
+        super().__init__(most, most_per_address)
+        self.misreadings: list[int] = []
+
+    def misread(self, status: int) -> None:
+        self.misreadings.append(status)

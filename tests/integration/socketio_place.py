@@ -1,0 +1,146 @@
+"""The engine suite in the language of Socket.IO: a client that speaks it, an engine that shows payloads as they were.
+
+The suite's text `x` is the event `["m", "x"]`, a binary message one with an attachment. What the engine hands to its
+peers, and takes from them, are packets; `PlainSocketio` turns them into the suite's payloads and back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Literal
+
+from mycelia.protocol.codes import close_payload
+from mycelia.protocol.envelope import Request
+from mycelia.protocol.frames import Frame, Opcode
+from mycelia.protocol.handshake import Accept, Headers, HttpReply
+from mycelia.protocol.socketio_codec import SocketioCodec
+from mycelia.testing.engines.place import Dial
+from mycelia.testing.wire import Answer, TcpWire
+from mycelia.websocket.engines.base import Admit, Engine
+from mycelia.websocket.engines.socketio import SocketioEngine
+from tests.integration.asgi_places import Uvicorn, application
+
+__all__ = ["PlainSocketio", "SocketioPlace"]
+
+_CODEC = SocketioCodec()
+_GREETING = {"event": "websocket.connected", "data": {"connectionId": "c", "heartbeat": 25.0}}
+
+
+class _Plain:
+    """A transport that takes payloads; everything else is the transport's below."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def send(self, payload: bytes, binary: bool) -> None:
+        data = payload if binary else payload.decode()
+        self._transport.send(_CODEC.encode_value({"event": "m", "data": data}), False)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _Reader:
+    """A peer that is told payloads; everything else is the peer's above."""
+
+    def __init__(self, peer: Any) -> None:
+        self._peer = peer
+
+    def opened(self, transport: Any) -> None:
+        transport.send(_CODEC.encode_value(_GREETING), False)  # until then the client is not told that it is connected
+        self._peer.opened(_Plain(transport))
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        request = _CODEC.decode(payload)
+        assert isinstance(request, Request)
+        body: Any = request.body
+        self._peer.received(body if isinstance(body, bytes) else body.encode(), isinstance(body, bytes))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._peer, name)
+
+
+class PlainSocketio(SocketioEngine):
+    """The engine as the suite's gate and peers know engines."""
+
+    def on(self, event: Literal["admit"], handler: Admit) -> None:
+        def admit(request: Any) -> Accept | HttpReply:
+            lines = [
+                line for line in request.headers.items() if line[0] != "sec-websocket-protocol"
+            ]  # the engine's own
+            verdict = handler(replace(request, headers=Headers(lines)))
+            return replace(verdict, peer=_Reader(verdict.peer)) if isinstance(verdict, Accept) else verdict
+
+        super().on(event, admit)
+
+
+class SocketioPlace(Uvicorn):
+    abilities: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__("websockets-sansio", deflate=False)  # the raw client cannot inflate
+
+    async def open(self, engine: Engine) -> Dial:
+        address = await self.serve(application(engine))
+
+        async def dial() -> SocketioWire:
+            return SocketioWire(await TcpWire.to(address))
+
+        return dial
+
+
+class SocketioWire:
+    """A client over WebSocket, that sends and shows the suite's messages."""
+
+    def __init__(self, wire: TcpWire) -> None:
+        self._wire = wire
+
+    async def send_head(self, data: bytes) -> None:
+        line, version, rest = data.partition(b" HTTP/1.1")
+        mark = b"&" if b"?" in line else b"?"
+        asked = line + mark + b"EIO=4&transport=websocket" + version + rest if version else data
+        await self._wire.send_head(asked)
+
+    async def answer(self) -> Answer | None:
+        """101 once the namespace is joined; a refusal of it has its status in its data."""
+        answer = await self._wire.answer()
+        if answer is None or answer.status != 101:
+            return answer
+        await self._wire.receive()
+        await self._wire.send(Opcode.TEXT, b"40")
+        frame = await self._wire.receive()
+        if frame is None or frame.opcode == Opcode.CLOSE:
+            return None
+        if frame.payload.startswith(b"44"):
+            told = json.loads(frame.payload[2:])
+            return Answer(told["data"]["status"], {}, told["message"].encode() + b"\n")
+        assert frame.payload.startswith(b"40{"), frame
+        return answer
+
+    async def send(self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0) -> None:
+        if opcode == Opcode.TEXT:
+            await self._wire.send(opcode, b'42["m",' + json.dumps(payload.decode()).encode() + b"]", fin=fin, rsv=rsv)
+        elif opcode == Opcode.BINARY:
+            await self._wire.send(Opcode.TEXT, b'451-["m",{"_placeholder":true,"num":0}]')
+            await self._wire.send(opcode, payload, fin=fin, rsv=rsv)
+        else:
+            await self._wire.send(opcode, payload, fin=fin, rsv=rsv)
+
+    async def receive(self) -> Frame | None:
+        while (frame := await self._wire.receive()) is not None:
+            text = frame.payload
+            if frame.opcode != Opcode.TEXT:
+                return frame
+            if text == b"2":
+                await self._wire.send(Opcode.TEXT, b"3")
+            elif text.startswith(b"42"):
+                return replace(frame, payload=json.loads(text[2:])[1].encode())
+            elif text.startswith(b"451-"):
+                return await self._wire.receive()
+            elif text.startswith(b"41"):
+                return Frame(Opcode.CLOSE, True, 0, close_payload(1000))
+        return None
+
+    async def hang_up(self) -> None:
+        await self._wire.hang_up()

@@ -1,0 +1,125 @@
+"""What uvicorn is given for WebSockets, on a transport in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from mycelia.protocol.handshake import Accept
+from mycelia.testing.engines import RecordingPeer
+from mycelia.websocket.engines.base import EngineOptions
+from mycelia.websocket.engines.carriage import Carriage, Junction
+
+HEAD = (
+    b"GET /socket.io/?EIO=4 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+class Pipe(asyncio.Transport):
+    """Keeps what is written; tells its protocol of the end in the next turn, as transports do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.protocol: Any = None
+        self.reading, self.over = True, False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def is_closing(self) -> bool:
+        return self.over
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        if not self.over:
+            self.over = True
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+
+    close = abort
+
+
+async def begin(find: Callable[[str], Carriage | None], known: set[Any]) -> tuple[Junction, Pipe]:
+    """What uvicorn does with the head of an upgrade."""
+    junction, pipe = Junction(find, {"server_state": SimpleNamespace(connections=known)}), Pipe()
+    junction.connection_made(pipe)
+    junction.data_received(HEAD)
+    pipe.set_protocol(junction)
+    return junction, pipe
+
+
+async def test_a_websocket_of_ours_is_handed_over() -> None:
+    carriage, peers, asked, known = Carriage(), list[RecordingPeer](), list[str](), set[Any]()
+
+    def admit(request: Any) -> Accept:
+        peers.append(RecordingPeer(request, echo=True))
+        return Accept(peers[-1])
+
+    def find(path: str) -> Carriage:
+        asked.append(path)
+        return carriage
+
+    carriage.on("admit", admit)
+    await carriage.start(EngineOptions(close_timeout=0.05))
+    assert carriage.address() is None
+    junction, pipe = await begin(find, known)
+    assert pipe.written.startswith(b"HTTP/1.1 101 ") and asked == ["/socket.io/"] and known == {junction}
+    junction.data_received(b"\x81\x82\0\0\0\0hi")  # in the same turn
+    await asyncio.sleep(0)
+    assert peers[0].messages == [(b"hi", False)] and pipe.written.endswith(b"\x81\x02hi")
+    assert pipe.protocol is not junction and pipe.reading
+    junction.shutdown()
+    assert pipe.written.endswith(b"\x88\x02\x03\xf4")  # 1012
+    pipe.abort()
+    assert (await peers[0].closed_with())[0] == 1006
+    assert known == set()
+    await carriage.stop()
+
+
+async def test_a_paused_one_and_one_that_is_gone_at_once_stay_as_they_are() -> None:
+    carriage, known = Carriage(), set[Any]()
+    carriage.on("admit", lambda request: Accept(RecordingPeer(request, echo=False)))
+    await carriage.start(EngineOptions(close_timeout=0.05))
+    junction, pipe = await begin(lambda path: carriage, known)
+    pipe.pause_reading()
+    await asyncio.sleep(0)
+    assert pipe.protocol is junction
+    junction.pause_writing()
+    junction.resume_writing()
+    assert junction.eof_received() is None
+    pipe.abort()
+    await asyncio.sleep(0)
+    assert known == set()
+    await carriage.stop()
+
+
+async def test_a_websocket_of_others_is_uvicorns(monkeypatch: Any) -> None:
+    told: list[Any] = []
+    other = SimpleNamespace(connection_made=told.append, data_received=told.append, connection_lost=told.append)
+    monkeypatch.setattr(Junction, "_other", lambda self: other)
+    junction, pipe = await begin(lambda path: None, set())
+    junction.shutdown()  # it is told by itself
+    junction.connection_lost(None)
+    assert told == [pipe, HEAD, None]
