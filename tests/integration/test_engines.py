@@ -10,6 +10,7 @@ from mycelia.websocket.engines.base import load_engine
 from mycelia.websocket.engines.memory import MemoryEngine
 from tests.integration.asgi_places import PLACES
 from tests.integration.socketio_place import PlainSocketio, SocketioPlace
+from tests.integration.sockjs_place import PathSockjs, SockjsPlace
 
 ENGINES = ["picows", "websockets"]
 MARKS = {
@@ -44,3 +45,8 @@ async def test_the_asgi_engine(check: EngineCheck, server: str) -> None:
 @pytest.mark.parametrize("check", engine_checks(PlainSocketio.abilities | SocketioPlace.abilities), ids=str)
 async def test_the_socketio_engine(check: EngineCheck) -> None:
     await check(PlainSocketio, SocketioPlace())
+
+
+@pytest.mark.parametrize("check", engine_checks(PathSockjs.abilities | SockjsPlace.abilities), ids=str)
+async def test_the_sockjs_engine(check: EngineCheck) -> None:
+    await check(PathSockjs, SockjsPlace())

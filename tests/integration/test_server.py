@@ -72,6 +72,7 @@ class App:
             ("GET /users/{id}", self.get, {}),
             ("POST /echo", lambda body: body, {"status": 201}),
             ("PUT /echo", lambda body: body, {}),
+            ("DELETE /gone", lambda: None, {"status": 204}),
             ("GET /fail", self.fail, {}),
             ("GET /wait", self.wait, {}),
             ("GET /large", lambda: "x" * 3_000_000, {}),
@@ -189,6 +190,28 @@ async def test_paths_as_they_stand(kind: str) -> None:
         answers = await asyncio.to_thread(ask_all, port)
     assert [status for status, _ in answers] == list(RAW_PATHS.values())
     assert (answers[0][1]["id"], answers[-1][1]["id"]) == (7, 8)
+
+
+@each_kind
+async def test_no_content_is_none_and_the_connection_goes_on(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    def ask_twice(port: int) -> list[tuple[int, bytes]]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        answers, used = [], []
+        for method, path in (("DELETE", "/gone"), ("GET", "/users/7")):
+            connection.request(method, path)
+            used.append(connection.sock)
+            response = connection.getresponse()
+            answers.append((response.status, response.read()))
+        connection.close()
+        assert used[0] is used[1]
+        return answers
+
+    async with running(kind) as (app, _):
+        port = app.http.server.get_port()
+        assert port is not None
+        (deleted, nothing), (found, _) = await asyncio.to_thread(ask_twice, port)
+    assert (deleted, nothing, found) == (204, b"", 200)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @each_kind
@@ -320,6 +343,18 @@ async def test_it_starts_again_and_a_taken_port_is_an_os_error(kind: str) -> Non
     async with httpx.AsyncClient(base_url=app.url, trust_env=False) as client:
         assert (await client.get("/users/2")).status_code == 200
     await app.http.dispose()
+
+
+@each_kind
+async def test_who_connects_and_says_nothing_keeps_nobody_out(kind: str) -> None:
+    async with running(kind) as (app, client):
+        port = app.http.server.get_port()
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+        try:
+            assert (await within(client.get("/live"))).status_code == 200
+        finally:
+            for _, writer in silent:
+                writer.transport.abort()
 
 
 @each_kind

@@ -131,7 +131,8 @@ async def test_other_servers(clients: NodeClients, server: str, free_port: int) 
             async with client(clients, f"{url}/sockjs", transport) as one:
                 assert await one.until("open") == [transport]
                 assert (await answer(one, "app://echo", "x" * 10_000))["data"] == "x" * 10_000
-                assert (await answer(one, "app://shout", "all"))["data"]["written"] == 1
+                written = (await answer(one, "app://shout", "all"))["data"]["written"]
+                assert written in (1, 2)  # whoever left between two polls is not missed yet
                 assert await one.until("event") == [{"event": "shout", "data": "all"}]
                 tell(one, "app://close/4510")
                 assert await one.until("close") == [4510, "as you wish"]

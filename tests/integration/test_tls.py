@@ -325,6 +325,31 @@ async def test_requests_for_new_keys_count_as_control_frames(engine: str, loop_k
             await until(lambda: hall.count("controlRate") and not hall.facet.get_connection_count())
 
 
+@pytest.mark.every_loop
+@each_engine
+async def test_who_says_close_notify_and_reads_no_more_is_not_waited_for(
+    engine: str, loop_kind: str, tmp_path: Path
+) -> None:
+    issued = issue(tmp_path)
+    async with serving(engine, issued.config, connection={"ping_interval": 0}) as hall:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            sock.settimeout(8)
+            sock.connect(("127.0.0.1", hall.port))
+            shake = partial(Records, issued, tmp_path, sock.sendall, lambda: sock.recv(65536))
+            records = await asyncio.get_running_loop().run_in_executor(None, shake)
+            sock.sendall(records.data(handshake()))
+            await until(lambda: hall.facet.get_connection_count() == 1)
+            native: Any = hall.facet.get_all_connections()[0].socket
+            async with asyncio.timeout(8):
+                while native.get_write_buffer_size() < 100_000:
+                    await hall.facet.broadcast({"event": "x", "data": "y" * 200_000})
+                    for _ in range(3):
+                        await asyncio.sleep(0)
+            sock.sendall(records.close_notify())
+            await until(lambda: not hall.facet.get_connection_count())
+
+
 class Nobody:
     """The wire to a server that hung up in the TLS handshake."""
 

@@ -15,7 +15,7 @@ __all__ = ["Records"]
 
 _HASH, _HASH_BYTES = "sha384", 48
 _SUITE = "TLS_AES_256_GCM_SHA384"
-_APPLICATION, _HANDSHAKE = 23, 22
+_ALERT, _HANDSHAKE, _APPLICATION = 21, 22, 23
 
 
 class Records:
@@ -45,6 +45,10 @@ class Records:
     def data(self, payload: bytes) -> bytes:
         """Application data."""
         return self._record(payload, _APPLICATION)
+
+    def close_notify(self) -> bytes:
+        """The end of what is sent (RFC 8446 §6.1)."""
+        return self._record(b"\x01\x00", _ALERT)
 
     def key_update(self) -> bytes:
         """New keys here, and a request for new ones there (RFC 8446 §4.6.3)."""

@@ -17,8 +17,9 @@ from msgspec import convert as _convert
 from mycelia.errors import InvalidBody, InvalidPath, RouteError, SignatureError
 from mycelia.kernel.path import Pattern
 from mycelia.kernel.router import Call
+from mycelia.kernel.text import FromText, text_converter
 
-__all__ = ["RESERVED", "FromText", "Parameter", "Plan", "compile_plan"]
+__all__ = ["RESERVED", "Parameter", "Plan", "compile_plan"]
 
 RESERVED = ("message", "params", "options", "connection", "body")
 Source = Literal["message", "params", "options", "connection", "body", "path", "default"]
@@ -28,10 +29,6 @@ _AT = re.compile(r" - at `([^`]*)`(?: in `([^`]*)`)?$")
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _AS_IS = (_EMPTY, Any, object)
 _MAPPINGS = (dict, Mapping, MutableMapping)
-
-
-class FromText(dict[str, Any]):
-    """A body that came as text, such as a query: its texts become what the annotation asks for (`"7"` an `int`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +230,11 @@ def _body_converter(annotation: Any, default: Any) -> Callable[[Any], Any] | Non
     loose = get_origin(annotation) in _MAPPINGS and get_args(annotation) in ((str, Any), (str, object))
     if annotation in _MAPPINGS or loose:
         annotation = dict
+    from_text = text_converter(annotation)
 
     def validate(body: Any) -> Any:
         try:
-            return _convert(body, annotation, strict=type(body) is not FromText)
+            return from_text(body) if type(body) is FromText else _convert(body, annotation)
         except msgspec.ValidationError as fault:
             problem, at = str(fault), "$"
             if found := _AT.search(problem):

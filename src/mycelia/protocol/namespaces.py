@@ -97,7 +97,7 @@ class _Place:
 class Namespaces:
     """The namespaces of one client. After a PacketFault it must not be used again."""
 
-    __slots__ = ("_awaiting", "_bounds", "_pieces", "_places", "due", "held_bytes", "stray")
+    __slots__ = ("_awaiting", "_bounds", "_pieces", "_places", "_until", "due", "held_bytes", "stray")
 
     def __init__(self, bounds: Bounds, now: float) -> None:
         self._bounds = bounds
@@ -106,7 +106,7 @@ class Namespaces:
         self._pieces: list[bytes] = []
         self.held_bytes = 0  # of a packet whose attachments have not all come
         self.stray = 0  # packets for a namespace that the server had left, and acks that nobody waits for
-        self.due = now + bounds.connect_timeout  # when `check` is wanted next
+        self.due = self._until = now + bounds.connect_timeout  # when `check` is wanted next
 
     # -- what the client sends -----------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Namespaces:
             return ()
         self._places[namespace] = left = _Place()
         left.phase = _Phase.LEFT
-        self._rest(now)
+        self._rest(now, place)
         return (disconnect(namespace),)
 
     def emit(self, namespace: str, values: Sequence[Any]) -> tuple[Message, ...]:
@@ -266,10 +266,11 @@ class Namespaces:
     # -- inside --------------------------------------------------------------------------------------
 
     def _forget(self, namespace: str, now: float) -> None:
-        del self._places[namespace]
-        self._rest(now)
+        self._rest(now, self._places.pop(namespace))
 
-    def _rest(self, now: float) -> None:
-        """Without a namespace a client has only so much time."""
+    def _rest(self, now: float, left: _Place) -> None:
+        """Without a namespace a client has only so much time, which no refusal gives it anew."""
+        if left.phase is _JOINED:
+            self._until = now + self._bounds.connect_timeout
         if all(place.phase is _Phase.LEFT for place in self._places.values()):
-            self.due = now + self._bounds.connect_timeout
+            self.due = self._until

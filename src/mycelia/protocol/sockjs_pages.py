@@ -192,17 +192,19 @@ def sticky(request: Handshake) -> tuple[str, str]:
     return ("Set-Cookie", f"{COOKIE}={value}; Path=/")
 
 
-def with_origin(request: Handshake) -> Handshake:
+def with_origin(request: Handshake, script: bool = False) -> Handshake:
     """The request with the origin of the page that makes it, where a browser names that in other ways than by Origin.
 
     Scripts, frames and GETs to one's own origin go out without Origin; their Sec-Fetch-Site says what they are (Fetch
-    Metadata §2.3), and no page can set that. A foreign page of which no more is known counts as `null`.
+    Metadata §2.3), and no page can set that. Browsers do not say it over plain HTTP, where Referer is all there is. A
+    page of which no more is known counts as `null`, and so does whoever asks for a `script`, which only pages do.
     """
-    site = request.headers.get("sec-fetch-site")
-    if request.headers.lines("origin") or site not in ("same-origin", "same-site", "cross-site"):
+    site, referer = request.headers.get("sec-fetch-site"), request.headers.get("referer")
+    told = site in ("same-origin", "same-site", "cross-site") or (site is None and (script or referer is not None))
+    if request.headers.lines("origin") or not told:
         return request
     # As https:// it has the port of Host, or none, whether or not a proxy before us ends TLS.
-    origin = f"https://{request.host}" if site == "same-origin" else _origin_of(request.headers.get("referer"))
+    origin = f"https://{request.host}" if site == "same-origin" else _origin_of(referer)
     headers = Headers((*request.headers.items(), ("origin", origin)))
     return Handshake(request.method, request.target, headers, request.remote, request.secure)
 

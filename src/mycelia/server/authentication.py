@@ -66,7 +66,10 @@ class Authentication:
             logger.info("a request is refused: %s", hide(str(fault), secrets_of(credential)))
             kind = next(each for each in (Unavailable, Forbidden, Unauthorized) if isinstance(fault, each))
             raise kind("the credential was refused") from None
-        except Exception as fault:
+        except (Exception, asyncio.CancelledError) as fault:
+            task = asyncio.current_task()
+            if isinstance(fault, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # it is the request that is cancelled, and not something of the authenticator's own
             details = {"errorId": self._report(fault, credential)}
             raise HandlerError("the handler failed", details=details) from None
 
@@ -75,7 +78,7 @@ class Authentication:
         if isinstance(self._config.authenticator, CanClose):
             await self._config.authenticator.close()
 
-    def _report(self, fault: Exception, credential: Credential) -> str:
+    def _report(self, fault: BaseException, credential: Credential) -> str:
         """Logs a failure of the authenticator without the credential, and returns the id of the entry."""
         what = "the authenticator failed"
         error_id = self._errors.add(what, fault, path="", connection_id="-", trace_id="-").id

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from mycelia.errors import InvalidBody
-from mycelia.kernel.handler import FromText
+from mycelia.kernel.text import FromText
 from mycelia.protocol.asgi_scope import Receive
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import ProtocolFault
@@ -60,20 +60,21 @@ async def read_body(request: Handshake, receive: Receive, limits: HttpLimits) ->
 
 
 async def _collect(receive: Receive, limits: HttpLimits) -> bytes:
-    parts: list[bytes] = []
-    size = 0
+    """The whole body, in no more room than it takes: of pieces that are kept as they come, each costs as a string."""
+    held = bytearray()
     while True:
         event = await receive()
         if event["type"] != "http.request":
             raise ClientLeft
         part = event.get("body") or b""
-        size += len(part)
-        if limits.max_body and size > limits.max_body:
+        more = event.get("more_body")
+        if limits.max_body and len(held) + len(part) > limits.max_body:
             raise _too_large(limits)
-        if part:
-            parts.append(bytes(part))
-        if not event.get("more_body"):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not more and not held:
+            return bytes(part)
+        held += part
+        if not more:
+            return bytes(held)
 
 
 def _too_large(limits: HttpLimits) -> ProtocolFault:

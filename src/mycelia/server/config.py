@@ -69,6 +69,7 @@ class HttpLimits:
 
     max_body: int = 1024 * 1024
     max_requests: int = 1000
+    requests_per_address: int = 256
     body_timeout: float = seconds(30.0)
     send_timeout: float = seconds(30.0)
     handler_timeout: float = seconds(0.0)
@@ -84,6 +85,7 @@ class HttpLimits:
         check_fields("limits", self)
         between("limits.max_body", self.max_body, 0, 2**40)
         between("limits.max_requests", self.max_requests, 1, 2**20)
+        between("limits.requests_per_address", self.requests_per_address, 0, 2**20)
         between("limits.body_values", self.body_values, 0, 2**40)
         between("limits.query_parameters", self.query_parameters, 0, 2**20)
         for name in ("body_timeout", "send_timeout", "close_timeout"):

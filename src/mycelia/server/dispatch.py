@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from mycelia.edge.address import Proxies
+from mycelia.edge.address import Proxies, address_key
 from mycelia.edge.client import ClientInfo
 from mycelia.edge.errorlog import RECORDING
 from mycelia.edge.faults import apology, fault_of, outcome_response, plain_fault
@@ -69,9 +69,12 @@ class Dispatch:
             path = self._admitted(scope, request)
             kind = runtime.probes.paths.get(path) if request.method in ("GET", "HEAD") else None
             if kind is not None:
-                reply: Reply | FileReply = await runtime.probes.reply(kind, trace_id)
+                async with Attendance(receive) as attendance:
+                    reply: Reply | FileReply = await runtime.probes.reply(kind, trace_id)
+                if attendance.left:
+                    return
             else:
-                with runtime.room():
+                with runtime.room(address_key(request.remote[0] if request.remote else None)):
                     reply = await self._answer(request, path, trace_id, receive)
                     if isinstance(reply, FileReply):
                         async with Attendance(receive):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from mycelia.errors import NotRunning, RouteError
 from mycelia.kernel.facet import Facet
-from mycelia.protocol.asgi_scope import Scope, path_of
+from mycelia.protocol.asgi_scope import Scope, encoded, path_of
 from mycelia.server.config import Config
 from mycelia.server.dispatch import Dispatch
 from mycelia.server.engines.base import Application, EngineOptions, HttpEngine, bind, load_engine
@@ -98,6 +98,7 @@ class ServerFacet(Facet):
 
     async def dispose(self) -> None:
         await self.stop()
+        self.runtime.probes.close()
         await self.runtime.authentication.close()
 
     def is_running(self) -> bool:
@@ -159,7 +160,8 @@ class ServerFacet(Facet):
             return None
         path, root = path_of(scope), str(scope.get("root_path") or "").rstrip("/")
         for prefix in sorted(self._mounts, key=len, reverse=True):
-            if path == prefix or path.startswith(f"{prefix}/"):
+            spelled = encoded(prefix)
+            if path == spelled or path.startswith(f"{spelled}/"):
                 return self._mounts[prefix], {**scope, "root_path": f"{root}{prefix}"}
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ class Probes:
 
     def __init__(self, config: HealthConfig, system: MessageSystem, accepting: Callable[[], bool]) -> None:
         self._system, self._accepting, self._details = system, accepting, config.details
+        self._asked: asyncio.Task[dict[str, Any]] | None = None
         self.paths: dict[str, str] = {}
         for kind in KINDS:
             path = getattr(config, kind)
@@ -35,7 +37,7 @@ class Probes:
         """
         if kind == "live":
             return {"live": True}
-        report = await self._system.health()
+        report = await self._health()
         return {"ready": report["healthy"] and self._accepting()} if kind == "ready" else report
 
     async def reply(self, kind: str, trace_id: str) -> Reply:
@@ -46,3 +48,14 @@ class Probes:
         if good:
             return response_reply(outcome_response({"success": True, "data": shown}, None, trace_id), 200)
         return fault_reply(Fault(Code.OVERLOADED, f"not {next(iter(report))}", shown, True), trace_id)
+
+    def close(self) -> None:
+        """Asks no longer how the system is."""
+        if self._asked is not None:
+            self._asked.cancel()
+
+    async def _health(self) -> dict[str, Any]:
+        """How the system is, asked once however many want to know: probes are for everybody, and checks may be dear."""
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(self._system.health(), name="mycelia-health")
+        return await asyncio.shield(self._asked)

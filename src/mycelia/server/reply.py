@@ -22,8 +22,9 @@ _JSON: tuple[Header, ...] = (
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
 )
-_WITHOUT_LENGTH = (204, 304)  # RFC 9110 §8.6: the one may have none, and of the other it would be the file's
+_BODILESS = (204, 304)  # RFC 9110 §6.4.1; nor do they say a length (§8.6)
 _LATER = "5"  # seconds after which a busy server may be asked again
+_AGES = 10**12  # milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,13 @@ class Reply:
     headers: tuple[Header, ...] = ()
 
     async def send(self, send: Send, *, head_only: bool = False, extra: tuple[Header, ...] = ()) -> None:
-        """Sends it; a client that has gone does not get it."""
+        """Sends it, without its body where the status allows none; a client that has gone does not get it."""
+        bodiless = self.status in _BODILESS
+        body = b"" if bodiless or head_only else self.body
         with suppress(OSError):
-            length = () if self.status in _WITHOUT_LENGTH else (("content-length", str(len(self.body))),)
+            length = () if bodiless else (("content-length", str(len(self.body))),)
             await send(start_event(self.status, (*length, *self.headers, *extra)))
-            await send({"type": "http.response.body", "body": b"" if head_only else self.body, "more_body": False})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def start_event(status: int, headers: tuple[Header, ...]) -> dict[str, object]:
@@ -63,8 +66,13 @@ def fault_reply(
     if found == 401:
         headers = (("www-authenticate", "Bearer"),)  # RFC 9110 §11.6.1
     elif code == Code.RATE_LIMITED:
-        wait = fault.details.get("retryAfterMs", 1000) if isinstance(fault.details, Mapping) else 1000
-        headers = (("retry-after", str(max(1, ceil(wait / 1000)))),)
+        headers = (("retry-after", str(_seconds(fault.details))),)
     elif found == 503:
         headers = (("retry-after", _LATER),)
     return response_reply(failure(fault, None, trace_id), found, headers)
+
+
+def _seconds(details: object) -> int:
+    """How long a client may have to wait, as far as the details, which may be a handler's own, say that."""
+    wait = details.get("retryAfterMs") if isinstance(details, Mapping) else None
+    return max(1, ceil(wait / 1000)) if isinstance(wait, (int, float)) and 0 <= wait < _AGES else 1

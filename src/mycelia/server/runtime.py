@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from mycelia.edge.address import Tally
 from mycelia.edge.errorlog import ErrorLog
-from mycelia.errors import Overloaded
+from mycelia.errors import Overloaded, RateLimited
 from mycelia.server.authentication import Authentication
 from mycelia.server.config import Config
 from mycelia.server.origin import Origins
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 logger = logging.getLogger("mycelia.server")
+
+_AGAIN = 1.0  # seconds after which an address with too many requests may ask again
+_QUIET = 60.0  # seconds between two warnings of such addresses
 
 
 class Runtime:
@@ -42,6 +47,8 @@ class Runtime:
         self.authentication = Authentication(config, self.origins, self.errors)
         self.probes = Probes(config.health, system, self.is_accepting)
         self._running: set[asyncio.Task[Any]] = set()
+        self._by_address = Tally()
+        self._warned = -_QUIET
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -55,23 +62,39 @@ class Runtime:
         return len(self._running)
 
     @contextmanager
-    def room(self) -> Iterator[None]:
-        """Counts the current task among those that answer a request. Raises Overloaded where there is no room."""
-        most = self.config.limits.max_requests
+    def room(self, network: str) -> Iterator[None]:
+        """Counts the current task among those that answer a request, of `network` where that is known.
+
+        Raises Overloaded where there is no room, and RateLimited where one network has all that it may have.
+        """
+        most, each = self.config.limits.max_requests, self.config.limits.requests_per_address
         if not self.accepting or len(self._running) >= most:
             self.refused += 1
             raise Overloaded("requests in flight", most)
+        if each and network and self._by_address[network] >= each:
+            self.refused += 1
+            self._warn(network, each)
+            raise RateLimited("requests of one address in flight", _AGAIN)
         task = asyncio.current_task()
         assert task is not None
         self.requests += 1
         self._running.add(task)
+        self._by_address.add(network)
         self._idle.clear()
         try:
             yield
         finally:
             self._running.discard(task)
+            self._by_address.remove(network)
             if not self._running:
                 self._idle.set()
+
+    def _warn(self, network: str, most: int) -> None:
+        """Behind a proxy that is not listed every client has one address; whoever runs it must be able to find out."""
+        if monotonic() - self._warned >= _QUIET:
+            self._warned = monotonic()
+            hint = "if that is a proxy of yours, list it in limits.trusted_proxies"
+            logger.warning("%s has %d requests in flight, the most that one address may have; %s", network, most, hint)
 
     async def finish(self, seconds: float) -> bool:
         """Waits until nobody is being answered; False when that takes longer than `seconds`."""

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from mycelia.errors import InvalidBody, InvalidPath, MyceliaError, RouteError, SignatureError
 from mycelia.kernel.caller import Caller, Options
-from mycelia.kernel.handler import FromText, Plan, compile_plan
+from mycelia.kernel.handler import Plan, compile_plan
 from mycelia.kernel.message import Message
+from mycelia.kernel.text import FromText
 
 CONNECTION = object()
 OPTIONS = Options(caller=Caller("client", "c"), connection=CONNECTION)

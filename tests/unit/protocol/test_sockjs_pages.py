@@ -131,10 +131,19 @@ def test_the_sticky_cookie_comes_back(cookie: str, value: str) -> None:
         ({"sec_fetch_site": "same-site", "referer": "http://a.example.org:81/"}, "http://a.example.org:81"),
         ({"sec_fetch_site": "cross-site", "referer": "data:text/html,x"}, "null"),
         ({"sec_fetch_site": "cross-site", "referer": "http://[broken"}, "null"),
+        ({"referer": "http://evil.example/page?x"}, "http://evil.example"),
+        ({"referer": "about:blank"}, "null"),
+        ({"sec_fetch_site": "none", "referer": "http://evil.example/"}, None),
     ],
 )
 def test_the_origin_of_a_request_that_names_none(headers: dict[str, str], origin: str | None) -> None:
     assert with_origin(request(**headers)).origin == origin
+
+
+def test_only_pages_ask_for_scripts() -> None:
+    assert with_origin(request(), script=True).origin == "null"
+    assert with_origin(request(referer="http://example.org/a"), script=True).origin == "http://example.org"
+    assert with_origin(request(sec_fetch_site="none"), script=True).origin is None
 
 
 @pytest.mark.parametrize("secure", [True, False])

@@ -137,6 +137,33 @@ async def test_an_authenticator_has_only_so_much_time_and_is_closed() -> None:
     assert slow.closed
 
 
+async def test_a_cancellation_of_the_authenticators_own_is_a_failure_like_others() -> None:
+    class Wrong:
+        async def authenticate(self, credential: Credential) -> Any:
+            raise asyncio.CancelledError  # of a task that it awaits, say
+
+    async with serving(setup, authentication={"authenticator": Wrong()}) as stage:
+        answer = await stage.ask("GET /who", **bearer("x"))
+        assert (answer.status, answer.code) == (500, "HANDLER_ERROR")
+        assert answer.json["error"]["details"]["errorId"] == stage.facet.errors()["errors"][0]["id"]
+
+
+async def test_a_request_that_waits_for_the_authenticator_ends_with_a_stop() -> None:
+    began = asyncio.Event()
+
+    class Slow:
+        async def authenticate(self, credential: Credential) -> Any:
+            began.set()
+            await asyncio.Event().wait()
+
+    limits = {"close_timeout": 0.01}
+    async with serving(setup, authentication={"authenticator": Slow()}, limits=limits) as stage:
+        call = stage.call("GET /who", **bearer("x"))
+        await asyncio.wait_for(began.wait(), 5)
+        await stage.facet.stop()
+        assert (await call.answer()).code == "CANCELLED"
+
+
 async def test_what_is_no_identity_lets_nobody_in() -> None:
     class Wrong:
         async def authenticate(self, credential: Credential) -> Any:

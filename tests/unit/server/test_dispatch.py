@@ -96,7 +96,8 @@ async def test_what_becomes_the_body(spec: str, body: Any, expected: Any) -> Non
         ("limit=5&deep=true&tags=a&tags=b&other=1", {"limit": 5, "deep": True, "tags": ["a", "b"]}),
         ("", {"limit": 10, "deep": False, "tags": []}),
         ("limit=x", None),
-        ("tags=one", None),
+        ("tags=one", {"limit": 10, "deep": False, "tags": ["one"]}),
+        ("limit=1&limit=2", None),
     ],
 )
 async def test_a_query_is_text_that_becomes_what_the_handler_asks_for(query: str, expected: Any) -> None:
@@ -356,6 +357,29 @@ async def test_head_is_get_without_its_body() -> None:
     assert (lost.status, lost.body) == (404, b"")
 
 
+async def test_what_has_no_body_by_its_status_has_none() -> None:
+    def setup(stage: Stage) -> None:
+        stage.route("DELETE /x", lambda: None, status=204)
+        stage.route("GET /y", lambda: {"success": False, "error": {"code": "SAME"}}, statuses={"SAME": 304})
+
+    async with serving(setup) as stage:
+        for spec, status in (("DELETE /x", 204), ("GET /y", 304)):
+            answer = await stage.ask(spec)
+            assert (answer.status, answer.body) == (status, b"")
+            assert "content-length" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(1500, "2"), (0.5, "1"), (0, "1"), (-1, "1"), (1e300, "1"), ("soon", "1"), (None, "1")],
+)
+async def test_how_long_to_wait_is_a_number_whatever_a_handler_says(given: Any, seconds: str) -> None:
+    error = {"code": "RATE_LIMITED", "details": {"retryAfterMs": given}}
+    async with serving(lambda stage: stage.route("GET /x", lambda: {"success": False, "error": error})) as stage:
+        answer = await stage.ask("GET /x")
+        assert (answer.status, answer.headers["retry-after"]) == (429, seconds)
+
+
 async def test_options_says_what_there_is() -> None:
     def setup(stage: Stage) -> None:
         stage.route("GET /x", echo)
@@ -481,6 +505,27 @@ async def test_there_is_room_for_so_many() -> None:
         assert (await first.answer()).data == "done"
         assert (await stage.ask("GET /wait")).status == 200
         assert stage.facet.snapshot()["refused"] == 1
+
+
+async def test_one_address_does_not_take_all_the_room(caplog: pytest.LogCaptureFixture) -> None:
+    """Who sends a body slowly holds room for as long as `body_timeout` says, and may open many connections."""
+    limits = {"max_requests": 3, "requests_per_address": 2, "trusted_proxies": ["192.0.2.0/24"]}
+    async with serving(lambda stage: stage.route("POST /x", echo), limits=limits) as stage:
+        slow = [stage.call("POST /x", [b"", b""], x_forwarded_for="198.51.100.1") for _ in range(2)]
+        for call in slow:
+            call.events.get_nowait()
+            call.events.get_nowait()
+        await asyncio.sleep(0)
+        for _ in range(2):
+            third = await stage.ask("POST /x", 1, x_forwarded_for="198.51.100.1")
+            assert (third.status, third.code, third.headers["retry-after"]) == (429, "RATE_LIMITED", "1")
+        assert (await stage.ask("POST /x", 1, x_forwarded_for="198.51.100.2")).data == 1
+        assert [each.message for each in caplog.records if "trusted_proxies" in each.message] != []
+        assert stage.facet.snapshot() | {"requests": 3, "running": 2, "refused": 2} == stage.facet.snapshot()
+        for call in slow:
+            call.say({"type": "http.disconnect"})
+            await call.ended()
+        assert (await stage.ask("POST /x", 1, x_forwarded_for="198.51.100.1")).data == 1
 
 
 async def test_a_drain_lets_requests_finish_and_takes_no_more() -> None:

@@ -109,6 +109,31 @@ async def test_probes_over_http_and_as_messages() -> None:
         assert (await stage.ask("GET /live")).status == 200
 
 
+async def test_a_check_runs_once_for_all_who_ask_and_nobody_waits_who_has_left() -> None:
+    runs = 0
+    began = asyncio.Event()
+
+    async def check() -> bool:
+        nonlocal runs
+        runs += 1
+        began.set()
+        await asyncio.Event().wait()
+        return True
+
+    async with serving() as stage:
+        stage.app.find("health").add("database", check)
+        calls = [stage.call(f"GET /{kind}") for kind in ("health", "ready") * 10]
+        await asyncio.wait_for(began.wait(), 5)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for call in calls:
+            call.say({"type": "http.disconnect"})
+            await call.ended()
+            assert call.sent == []
+        assert runs == 1
+        stage.app.find("health").remove("database")
+
+
 async def test_probes_may_tell_more_be_elsewhere_or_nowhere() -> None:
     config = {"health": "/-/health", "ready": None, "details": True}
     async with serving(lambda stage: stage.route("GET /ready", lambda: "mine"), health=config) as stage:
@@ -138,6 +163,13 @@ async def test_other_applications_have_their_prefix() -> None:
         for wrong in ("admin", "/admin/", "/a?b", "", "/admin"):
             with pytest.raises(RouteError):
                 stage.facet.mount(wrong, page)
+
+
+async def test_a_prefix_may_have_letters_that_are_percent_encoded() -> None:
+    async with serving() as stage:
+        stage.http.mount("/größe", page)
+        assert (await stage.ask("GET /gr%C3%B6%C3%9Fe/x")).body.decode() == "/größe /größe/x"
+        assert (await stage.ask("GET /gr%C3%B6%C3%9Fer")).status == 404
 
 
 async def test_it_may_be_mounted_itself() -> None:

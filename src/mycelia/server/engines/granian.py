@@ -23,6 +23,8 @@ _OURS = frozenset({
     "static_path_route", "target", "task_impl", "uds", "url_path_prefix",
 })  # fmt: skip
 _KNOWN = frozenset(signature(Server.__init__).parameters) - _OURS
+# Connections at a time. It would take no more than 128, idle ones too, and let everybody else wait, probes as well.
+_CONNECTIONS = 16_384
 # Without `incremental` it would close every handler of logging that the process has.
 _LOGGING = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
 
@@ -59,7 +61,7 @@ class Engine:
             check_options(self.name, options.library, _KNOWN)
             server = _Server(
                 application, sock, interface=Interfaces.ASGINL, log_level=LogLevels.error, log_dictconfig=_LOGGING,
-                **options.library,
+                **{"backpressure": _CONNECTIONS, **options.library},
             )  # fmt: skip
             task = asyncio.create_task(server.serve(), name="mycelia-granian")
             await until_up(self.name, task, server.up)

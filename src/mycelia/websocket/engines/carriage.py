@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, ClassVar, cast
 
 from mycelia.protocol.codes import Close
-from mycelia.websocket.engines.base import EngineOptions
+from mycelia.websocket.engines.base import Door, EngineOptions, OpenDoor
 from mycelia.websocket.engines.picows import PicowsEngine
 from mycelia.websocket.engines.stream import StreamConnection
 
@@ -30,6 +31,14 @@ class Carriage(PicowsEngine):
     def __init__(self) -> None:
         super().__init__()
         self._forget: dict[StreamConnection, Callable[[], object]] = {}
+        self.encrypted = False  # the connection whose head is being read
+
+    @property
+    def secure(self) -> bool:
+        return self.encrypted
+
+    async def start(self, options: EngineOptions) -> None:
+        await super().start(replace(options, door=_Inside(options.door)))
 
     async def _listen(self, options: EngineOptions) -> None:
         pass
@@ -38,21 +47,36 @@ class Carriage(PicowsEngine):
         """The protocol of one more connection; `forget` is called when that is gone."""
         stream = self.connection_type(self)
         self._forget[stream] = forget
-        return _Carried(stream)
+        return _Carried(self, stream)
 
     def lost(self, connection: StreamConnection) -> None:
         super().lost(connection)
         self._forget.pop(connection)()
 
 
+class _Inside(OpenDoor):
+    """The door of whom a server has accepted: the session that they open is what counts."""
+
+    __slots__ = ("_outer",)
+
+    def __init__(self, outer: Door) -> None:
+        self._outer = outer
+
+    def misread(self, status: int) -> None:
+        self._outer.misread(status)
+
+
 class _Carried(asyncio.Protocol):
     """The first turn of a connection, until it can read into our own buffer."""
 
-    def __init__(self, stream: StreamConnection) -> None:
-        self._stream = stream
+    def __init__(self, carriage: Carriage, stream: StreamConnection) -> None:
+        self._carriage, self._stream = carriage, stream
+        self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._carriage.encrypted = transport.get_extra_info("sslcontext") is not None
         self._stream.connection_made(transport)
+        self._refused = transport.is_closing()  # the engine has stopped, or lacks descriptors
         asyncio.get_running_loop().call_soon(self._hand_over, cast(asyncio.Transport, transport))
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
@@ -63,7 +87,8 @@ class _Carried(asyncio.Protocol):
             transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        self._stream.feed(data)
+        if not self._refused:
+            self._stream.feed(data)
 
     def pause_writing(self) -> None:
         self._stream.pause_writing()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from secrets import token_urlsafe
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, read_body, read_scope, refuse
 from mycelia.protocol.engineio import Refusal, Terms, judge
@@ -20,6 +20,8 @@ from mycelia.websocket.engines.engineio_cors import Cors
 from mycelia.websocket.engines.engineio_line import Line, Rider, Socket
 
 __all__ = ["Station"]
+
+T = TypeVar("T")
 
 _ABSENT = HttpReply(404, b"not found\n")
 _UNCACHED = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
@@ -105,7 +107,8 @@ class Station:
         try:
             if trip.request.method == "POST":
                 line.do(session.post(answered, loop.time()))
-                body = None if answered.done() else await read_body(receive, self.terms.max_payload_bytes)
+                reading = read_body(receive, self.terms.max_payload_bytes)
+                body = await _first(answered, reading)
                 if body is not None:
                     await line.rested()  # and nobody else may send meanwhile, so that no more than this is held
                     line.do(session.body(answered, body, loop.time()))
@@ -113,7 +116,9 @@ class Station:
                 line.do(session.get(answered, loop.time()))
             else:
                 line.do(session.open_polling(answered))
-            reply = await _first(answered, receive)
+            if not answered.done():
+                await _first(answered, _until_left(receive))
+            reply = answered.result() if answered.done() else None
         finally:
             if not answered.done():
                 line.gone(answered)
@@ -153,17 +158,16 @@ def _told(refusal: Refusal, headers: tuple[tuple[str, str], ...] = ()) -> HttpRe
     return HttpReply(refusal.status, refusal.body, headers, "application/json")
 
 
-async def _first(answered: asyncio.Future[Reply], receive: Receive) -> Reply | None:
-    """The answer; None when the client leaves before it."""
-    if not answered.done():
-        leaving = asyncio.get_running_loop().create_task(_until_left(receive), name="mycelia-engineio-leaving")
-        try:
-            both: list[asyncio.Future[Any]] = [answered, leaving]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            await asyncio.wait([leaving])
-    return answered.result() if answered.done() else None
+async def _first(answered: asyncio.Future[Reply], coming: Coroutine[Any, Any, T]) -> T | None:
+    """What comes from the client; None when there is an answer before it."""
+    reading = asyncio.get_running_loop().create_task(coming, name="mycelia-engineio-reading")
+    try:
+        both: list[asyncio.Future[Any]] = [answered, reading]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+    return None if answered.done() or reading.cancelled() else reading.result()
 
 
 async def _until_left(receive: Receive) -> None:

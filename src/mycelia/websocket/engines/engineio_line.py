@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mycelia.protocol.codes import Close, may_send
@@ -50,6 +51,7 @@ class Line:
         self.deadline = self._loop.time() + station.options.handshake_timeout
         self.rider: Rider = station.board(self)
         self._timer: asyncio.TimerHandle | None = None
+        self._due = inf  # when that rings; uvloop's handles do not say it of what was due at once
         self._socket: Socket | None = None
         self._held: list[Received] = []  # came while reading was paused
         self._resumed: asyncio.Event | None = None
@@ -135,8 +137,9 @@ class Line:
                     else:
                         self.rider.received(each.payload, each.binary)
                 case Write():
-                    self._socket = cast(Socket, each.key)
-                    self._socket.send(each.payload, each.binary)
+                    if each.key is not self._socket:
+                        self._move(cast(Socket, each.key))
+                    cast(Socket, each.key).send(each.payload, each.binary)
                 case Reply():
                     future = cast("asyncio.Future[Reply]", each.key)
                     if not future.done():
@@ -150,10 +153,16 @@ class Line:
         if self.full:
             self.weigh()
         due = self.session.due
-        if not self.session.over and (self._timer is None or due < self._timer.when()):
+        if not self.session.over and (self._timer is None or due < self._due):
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(due, self._tick)
+            self._timer, self._due = self._loop.call_at(due, self._tick), due
+
+    def _move(self, socket: Socket) -> None:
+        """From now on this is the WebSocket; what was paused stays so, lest it fill `_held`."""
+        self._socket = socket
+        if self._resumed is not None and socket.transport is not None:
+            socket.transport.pause()
 
     def _tick(self) -> None:
         self._timer = None

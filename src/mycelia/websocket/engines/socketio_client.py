@@ -35,6 +35,7 @@ _GREETING = b'2["websocket.connected",'
 _BINARY = b"56"  # how packets with attachments begin
 _LATER = (429, 503)  # refusals of who may come back, which clients do to a session that they have lost
 _CODES = frozenset(map(int, Close))
+_MOST_UNREAD = 16
 _OWN = frozenset({"EIO", "transport", "sid", "t", "b64", "j"})  # parameters of the protocol
 _REPLACED = frozenset({"upgrade", "sec-websocket-protocol", "sec-websocket-extensions"})
 
@@ -129,6 +130,7 @@ class SocketioClient:
         self._half_open = True
         self._over = False
         self._paused: set[NamespaceTransport] = set()
+        self._unread = 0  # answers to CONNECT that were given while too much waited
         self._ending = False  # the session ends soon, for the server wants that
         self._timer = self._loop.call_at(self.namespaces.due, self._check)
 
@@ -239,6 +241,10 @@ class SocketioClient:
 
     def _join(self, joining: Joining) -> None:
         name = joining.namespace
+        self._unread = self._unread + 1 if self.line.full else 0
+        if self._unread > _MOST_UNREAD:
+            self._fail(PacketFault("expected a client that reads the answers to CONNECT", int(Close.SLOW_CONSUMER)))
+            return
         verdict = self._admit(name, self._handshake(joining))
         if isinstance(verdict, HttpReply) and verdict.status in _LATER and not self._transports:
             self._ending = True
@@ -305,7 +311,7 @@ class SocketioClient:
 
     def _fail(self, fault: PacketFault) -> None:
         """What is no packet ends the session."""
-        self._ending = True
+        self._ending = self._over = True
         for transport in list(self._transports.values()):
             peer = transport.peer
             if peer is not None:

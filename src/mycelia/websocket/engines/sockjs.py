@@ -125,7 +125,7 @@ class SockjsEngine:
             await self._serve_socket(target, scope, receive, send)
             return
         try:
-            request = with_origin(read_scope(scope, path))
+            request = with_origin(read_scope(scope, path), target is not None and target.transport == "jsonp")
             with suppress(OSError):  # it left without its answer
                 await self._serve_request(target, request, scope, receive, send)
         except BadHandshake as bad:

@@ -14,6 +14,7 @@ __all__ = ["Channel", "Owner"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
+_MOMENT = 0.1  # seconds in which the server may yet have taken the end of a response whose client left with it
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -38,7 +39,7 @@ class Channel:
         self._owner, self._style, self._headers = owner, style, headers
         self._loop = asyncio.get_running_loop()
         self._parts: deque[bytes] = deque()
-        self._whole = self._over = False
+        self._whole = self._over = self._ending = False
         self._news = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -107,6 +108,7 @@ class Channel:
                 break
             self._news.clear()
             await self._news.wait()
+        self._ending = True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _answer(self, send: Send) -> None:
@@ -115,6 +117,7 @@ class Channel:
             await self._news.wait()
         body = b"".join(self._parts)
         await send(self._start(("content-length", str(len(body)))))
+        self._ending = True
         await send({"type": "http.response.body", "body": body, "more_body": False})
         self._parts.clear()
         self.buffered = 0
@@ -132,6 +135,8 @@ class Channel:
                 pass
         except Exception:
             logger.debug("the server has no more events", exc_info=True)
+        if self._ending and self._pump is not None:  # Starlette's middleware says it of every client then
+            await asyncio.wait([self._pump], timeout=_MOMENT)
         self._lose()
 
     def _lose(self) -> None:

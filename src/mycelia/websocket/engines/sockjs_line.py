@@ -60,7 +60,7 @@ class SockjsLine:
         self._session = Session(house.terms, self._loop.time())
         self._deadline = self._loop.time() + house.options.handshake_timeout
         self._peer: Peer | None = None
-        self._channel: Channel | None = None  # of the request that receives
+        self._channels: list[Channel] = []  # whose responses are not taken yet, as far as they are the session's
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf  # of the timer
         self._closing: tuple[int, str] | None = None  # what this side closes with
@@ -76,7 +76,7 @@ class SockjsLine:
     @property
     def buffered(self) -> int:
         """Bytes that wait for a request, or for the server to take them."""
-        return self._session.buffered + (0 if self._channel is None else self._channel.buffered)
+        return self._session.buffered + sum(each.buffered for each in self._channels)
 
     def send(self, payload: bytes, binary: bool) -> None:
         if self._peer is None or self._closing is not None or self._session.over:
@@ -136,7 +136,7 @@ class SockjsLine:
         """The response to a request that receives; the caller runs it."""
         channel = Channel(self, style, tuple(headers))
         if not self._session.receiving and not self._session.over:
-            self._channel = channel
+            self._channels.append(channel)
         self._do(self._session.receive(channel, style, self._loop.time()))
         return channel
 
@@ -179,8 +179,10 @@ class SockjsLine:
 
     def sent(self, channel: Channel) -> None:
         self._session.sent(channel)
+        self._leave(channel)
 
     def gone(self, channel: Channel) -> None:
+        self._leave(channel)
         self._do(self._session.gone(channel, self._loop.time()))
 
     # -- inside --------------------------------------------------------------------------------------
@@ -217,6 +219,10 @@ class SockjsLine:
             self._due = due  # not every handle can say it (uvloop)
             self._timer = self._loop.call_at(due, self._tick)
 
+    def _leave(self, channel: Channel) -> None:
+        if channel in self._channels:
+            self._channels.remove(channel)
+
     def _hand_over(self, messages: Sequence[bytes]) -> None:
         for at, message in enumerate(messages):
             if self._resumed is not None:
@@ -249,7 +255,7 @@ class SockjsLine:
         self._loop.call_soon(self._tell_end, why)
 
     def _tell_end(self, why: End) -> None:
-        peer, self._peer, self._channel = self._peer, None, None
+        peer, self._peer = self._peer, None
         if peer is None:
             return
         code, reason = int(Close.ABNORMAL), ""

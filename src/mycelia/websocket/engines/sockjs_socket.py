@@ -88,7 +88,10 @@ class SockjsSocket:
         except PayloadFault as fault:
             self._fail(fault)
         else:
-            self._hand_over(messages)
+            if messages:
+                self._hand_over(messages)
+            else:
+                self._peer.control(Control.EMPTY_FRAGMENT, b"")  # it is nothing, and costs as much as that
 
     def control(self, kind: Control, payload: bytes) -> None:
         self._peer.control(kind, payload)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from mycelia.protocol.handshake import Accept
+from mycelia.protocol.handshake import Accept, HttpReply
 from mycelia.testing.engines import RecordingPeer
-from mycelia.websocket.engines.base import EngineOptions
+from mycelia.websocket.engines.base import EngineOptions, OpenDoor
 from mycelia.websocket.engines.carriage import Carriage, Junction
 
 HEAD = (
@@ -25,7 +25,7 @@ class Pipe(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.protocol: Any = None
-        self.reading, self.over = True, False
+        self.reading, self.over, self.encrypted = True, False, False
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -48,6 +48,9 @@ class Pipe(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self if name == "sslcontext" and self.encrypted else default
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
     def can_write_eof(self) -> bool:
@@ -56,14 +59,17 @@ class Pipe(asyncio.Transport):
     def abort(self) -> None:
         if not self.over:
             self.over = True
-            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+            asyncio.get_running_loop().call_soon(lambda: self.protocol.connection_lost(None))
 
     close = abort
 
 
-async def begin(find: Callable[[str], Carriage | None], known: set[Any]) -> tuple[Junction, Pipe]:
+async def begin(
+    find: Callable[[str], Carriage | None], known: set[Any], encrypted: bool = False
+) -> tuple[Junction, Pipe]:
     """What uvicorn does with the head of an upgrade."""
     junction, pipe = Junction(find, {"server_state": SimpleNamespace(connections=known)}), Pipe()
+    pipe.encrypted = encrypted
     junction.connection_made(pipe)
     junction.data_received(HEAD)
     pipe.set_protocol(junction)
@@ -123,3 +129,52 @@ async def test_a_websocket_of_others_is_uvicorns(monkeypatch: Any) -> None:
     junction.shutdown()  # it is told by itself
     junction.connection_lost(None)
     assert told == [pipe, HEAD, None]
+
+
+class Closed(OpenDoor):
+    """Has no room, and counts."""
+
+    def __init__(self) -> None:
+        self.misreadings: list[int] = []
+
+    def enter(self, host: str) -> bool:
+        return False
+
+    def misread(self, status: int) -> None:
+        self.misreadings.append(status)
+
+
+async def test_whom_the_server_has_accepted_is_not_counted_twice() -> None:
+    """The session that it opens is; a head that is none of a WebSocket is counted as anywhere."""
+    carriage, requests, door = Carriage(), list[Any](), Closed()
+
+    def admit(request: Any) -> HttpReply:
+        requests.append(request)
+        return HttpReply(403)
+
+    carriage.on("admit", admit)
+    await carriage.start(EngineOptions(close_timeout=0.05, door=door))
+    for encrypted in (True, False):
+        _, pipe = await begin(lambda path: carriage, set(), encrypted)
+        assert pipe.written.startswith(b"HTTP/1.1 403 ") and requests[-1].secure is encrypted
+    junction, pipe = Junction(lambda path: carriage, {"server_state": SimpleNamespace(connections=set())}), Pipe()
+    junction.connection_made(pipe)
+    junction.data_received(HEAD.replace(b"Host: h\r\n", b""))
+    pipe.set_protocol(junction)
+    assert pipe.written.startswith(b"HTTP/1.1 400 ") and door.misreadings == [400]
+    await carriage.stop()
+
+
+async def test_nothing_is_read_of_whom_the_engine_has_turned_away() -> None:
+    carriage, requests = Carriage(), list[Any]()
+
+    def admit(request: Any) -> HttpReply:
+        requests.append(request)
+        return HttpReply(403)
+
+    carriage.on("admit", admit)
+    await carriage.start(EngineOptions(close_timeout=0.05))
+    await carriage.stop()
+    _, pipe = await begin(lambda path: carriage, set())
+    await asyncio.sleep(0)
+    assert (requests, pipe.written) == ([], b"")

@@ -13,7 +13,7 @@ import pytest
 from mycelia.errors import ConfigError, EngineError, NotRunning
 from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
-from mycelia.websocket.engines.base import EngineOptions, load_engine
+from mycelia.websocket.engines.base import Control, EngineOptions, load_engine
 from mycelia.websocket.engines.sockjs import SockjsEngine
 from tests.unit.websocket.engines.asgi_server import Visit, websocket_scope
 
@@ -231,7 +231,7 @@ async def test_a_query_that_cannot_be_read() -> None:
 
 async def test_every_request_is_screened_for_its_origin() -> None:
     def screen(request: Handshake) -> HttpReply | None:
-        return HttpReply(403, b"not you\n") if request.origin == "https://evil.example" else None
+        return HttpReply(403, b"not you\n") if request.origin in ("https://evil.example", "null") else None
 
     async with stand(screen=screen) as made:
         assert await made.poll() == b"o\n"
@@ -247,6 +247,8 @@ async def test_every_request_is_screened_for_its_origin() -> None:
             assert (status, "access-control-allow-origin" in headers) == (403, False)
         from_there = made.visit("/0/new/jsonp?c=x", sec_fetch_site="cross-site", referer="https://evil.example/")
         assert (await whole(from_there))[0] == 403
+        over_http = await made.ask("/0/new/jsonp?c=x", referer="https://evil.example/")
+        assert over_http[0] == (await made.ask("/0/new/jsonp?c=x"))[0] == 403  # no browser has told
         assert len(made.requests) == 1
         assert made.peers[0].messages == []
 
@@ -352,6 +354,24 @@ async def test_a_server_that_cannot_send_has_lost_its_client(transport: str) -> 
         assert await made.peers[0].closed_with() == (1001, "")
 
 
+@pytest.mark.parametrize("transport", ["xhr", "xhr_streaming"])
+async def test_a_client_that_leaves_with_the_end_of_its_response(transport: str) -> None:
+    async with stand({"response_bytes": 1}) as made:
+        visit = Visit(http_scope(f"/0/s/{transport}", "POST"))
+
+        async def send(event: Any) -> None:
+            await visit.send(event)
+            if not event.get("more_body", True):  # as middleware of Starlette does
+                visit.say({"type": "http.disconnect"})
+                for _ in range(5):
+                    await asyncio.sleep(0)
+
+        visit.begin(lambda scope, receive, _: made.engine.serve(scope, receive, send))
+        await visit.ended()
+        assert await made.bring("a") == 204
+        assert made.peers[0].messages == [(b"a", False)]
+
+
 async def test_a_task_that_is_cancelled_ends_its_session() -> None:
     async with stand() as made:
         visit = await made.stream()
@@ -418,6 +438,23 @@ async def test_congestion_and_a_close_before_what_waits() -> None:
         peer.transport.send(b"x" * 200, False)
         peer.transport.close(4504, "slow")
         assert await made.poll() == b'c[4504,"slow"]\n'
+
+
+async def test_polls_that_are_not_read_are_congested() -> None:
+    async with stand(high_water_bytes=200) as made:
+        await made.poll()
+        peer = made.peers[0]
+        visits = [made.visit("/0/s/xhr", "POST", b"")]
+        while len(visits) < 5:
+            visits[-1].taking.clear()
+            await visits[-1].until(lambda: visits[-1].asked == 3)
+            assert peer.congestion == []
+            peer.transport.send(b"x" * 40, False)
+            visits.append(made.visit("/0/s/xhr", "POST", b""))
+        assert peer.congestion == [True]
+        for visit in visits:
+            visit.taking.set()
+        await peer.until(lambda: peer.congestion == [True, False])
 
 
 async def test_a_stream_that_is_not_read_is_congested() -> None:
@@ -568,6 +605,15 @@ async def test_what_is_no_frame_ends_it(event: dict[str, Any], code: int) -> Non
         assert (await peer.closed_with(), peer.failures, peer.messages) == ((1006, ""), [code], [])
         assert visit.messages == ["o"]
         await visit.ended()
+
+
+async def test_frames_without_a_message_are_shown_as_such() -> None:
+    async with stand() as made:
+        visit, peer = await made.socket()
+        for text in ("", "[]", '["a"]'):
+            visit.text(text)
+        await peer.until(lambda: peer.messages)
+        assert peer.controls == [(Control.EMPTY_FRAGMENT, b"")] * 2
 
 
 async def test_a_pause_in_a_websocket() -> None:
