@@ -111,8 +111,8 @@ async def serve_protocol(name: str, port: int) -> None:
         protocol_app(name), host="127.0.0.1", port=port, log_level="warning",
         http="h11",  # the other one sends chunks to clients of HTTP/1.0
         ws=cast(Any, old) if name == "sockjs" else "websockets-sansio",
-        # The tests' client inflates in a thread, and messages come later so. Those of Engine.IO now and then look for one
-        # too early; those of Socket.IO overlook the second of two that come together, as they then do not.
+        # The tests' client inflates in a thread, so messages come later, and those of Engine.IO may look for one too
+        # early. Those of Socket.IO overlook the second of two that come together, as they then do not.
         ws_per_message_deflate=name == "socketio",
     )  # fmt: skip
     await uvicorn.Server(config).serve()
