@@ -407,6 +407,18 @@ async def test_a_port_in_use_is_one_line() -> None:
     ]
 
 
+async def test_a_second_port_in_use_is_named() -> None:
+    async with serving(port=0) as address:
+        port = str(urlsplit(address).port)
+        async with process(HOST="127.0.0.1", PORT="0", HTTP_PORT=port) as running:
+            _, errors = await running.communicate()
+    assert running.returncode == 1
+    assert errors.decode().splitlines()[-1] == (
+        f"cannot listen on 127.0.0.1:0 and 127.0.0.1:{port}: something listens there already. "
+        "Set HOST, PORT or HTTP_PORT to another one."
+    )
+
+
 @pytest.mark.parametrize("port", ["http", "-1", "65536", "²"])
 async def test_a_port_that_is_none_is_one_line(port: str) -> None:
     async with process(PORT=port) as running:

@@ -46,7 +46,10 @@ def main() -> None:
             runner.run(run(host, port, beside))
     except OSError as error:
         problem = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
-        sys.exit(f"cannot listen on {host}:{port}: {problem}. Set HOST or PORT to another one.")
+        where, names = f"{host}:{port}", "HOST or PORT"
+        if beside is not None:  # either may be the one
+            where, names = f"{where} and {host}:{beside}", "HOST, PORT or HTTP_PORT"
+        sys.exit(f"cannot listen on {where}: {problem}. Set {names} to another one.")
 
 
 if __name__ == "__main__":
