@@ -24,7 +24,6 @@ __all__ = [
     "checked_path",
     "encoded",
     "path_of",
-    "read_body",
     "read_scope",
     "refuse",
 ]
@@ -114,20 +113,6 @@ def read_scope(scope: Mapping[str, Any], path: str | None = None) -> Handshake:
     if "upgrade" not in present:
         lines.append(("upgrade", "websocket"))
     return UpgradedHandshake("GET", target, Headers(lines), remote, secure)
-
-
-async def read_body(receive: Receive, most: int) -> bytes | None:
-    """The body of a request, of which no more is read than shows that it is too large; None when it breaks off."""
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more and size <= most:
-        event = await receive()
-        if event["type"] != "http.request":
-            return None
-        parts.append(event.get("body", b""))
-        size += len(parts[-1])
-        more = event.get("more_body", False)
-    return b"".join(parts)
 
 
 def _check_head(lines: Sequence[tuple[str, str]], named: bool) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from secrets import token_urlsafe
 from typing import Any, NamedTuple, TypeVar
 
-from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, read_body, read_scope, refuse
+from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, read_scope, refuse
 from mycelia.protocol.engineio import Refusal, Terms, judge
 from mycelia.protocol.engineio_output import Reply
 from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply, check_upgrade
@@ -18,6 +18,8 @@ from mycelia.websocket.engines.asgi_transport import AsgiTransport
 from mycelia.websocket.engines.base import EngineOptions
 from mycelia.websocket.engines.engineio_cors import Cors
 from mycelia.websocket.engines.engineio_line import Line, Rider, Socket
+from mycelia.websocket.engines.holdings import Holdings
+from mycelia.websocket.engines.upload import Upload
 
 __all__ = ["Station"]
 
@@ -42,6 +44,7 @@ class Station:
 
     def __init__(self, options: EngineOptions, terms: Terms, board: Callable[[Line], Rider]) -> None:
         self.options, self.terms, self.board = options, terms, board
+        self.holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
         self._lines: dict[str, Line] = {}
         self._cors = Cors(options)
 
@@ -107,7 +110,7 @@ class Station:
         try:
             if trip.request.method == "POST":
                 line.do(session.post(answered, loop.time()))
-                reading = read_body(receive, self.terms.max_payload_bytes)
+                reading = Upload(self.holdings, line.abort).read(receive, self.terms.max_payload_bytes)
                 body = await _first(answered, reading)
                 if body is not None:
                     await line.rested()  # and nobody else may send meanwhile, so that no more than this is held

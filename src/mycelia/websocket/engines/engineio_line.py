@@ -56,6 +56,7 @@ class Line:
         self._held: list[Received] = []  # came while reading was paused
         self._resumed: asyncio.Event | None = None
         self.full = self._flushing = False
+        self.held_bytes = 0  # of a packet whose attachments have not all come
 
     # -- what its rider calls ------------------------------------------------------------------------
 
@@ -81,6 +82,16 @@ class Line:
             home.transport.send(b"4" + text, False)
         else:
             self.send(((text, False),))
+
+    def hold(self, held: int) -> None:
+        """So many bytes are held of a packet whose attachments have not all come."""
+        change, self.held_bytes = held - self.held_bytes, held
+        if change:
+            self._station.holdings.changed(self, change)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Ends the session, which holds too much (called by the holdings)."""
+        self.abort()
 
     def close(self, code: int, reason: str) -> None:
         """Ends the session behind what waits."""
@@ -191,6 +202,7 @@ class Line:
             self._timer = None
         self._held.clear()
         self.resume()
+        self.hold(0)
         self._station.lost(self)
         self.rider.ended(end)
 

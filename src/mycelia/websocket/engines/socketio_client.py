@@ -127,8 +127,7 @@ class SocketioClient:
         self.namespaces = Namespaces(bounds, self._loop.time())
         self._transports: dict[str, NamespaceTransport] = {}
         self._host = line.request.remote[0] if line.request.remote else ""
-        self._half_open = True
-        self._over = False
+        self._half_open, self._over = True, False
         self._paused: set[NamespaceTransport] = set()
         self._unread = 0  # answers to CONNECT that were given while too much waited
         self._ending = False  # the session ends soon, for the server wants that
@@ -149,6 +148,7 @@ class SocketioClient:
         except PacketFault as fault:
             self._fail(fault)
             return
+        self.line.hold(self.namespaces.held_bytes)
         match happening:
             case Joining():
                 self._join(happening)

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, cast
 from urllib.parse import parse_qs
 
 from mycelia.edge.settings import section
-from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, path_of, read_body, read_scope, refuse
+from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, path_of, read_scope, refuse
 from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, Headers, HttpReply, UpgradedHandshake
 from mycelia.protocol.sockjs import PayloadFault, Quoter, is_callback, read_payload
 from mycelia.protocol.sockjs_pages import (
@@ -39,9 +39,11 @@ from mycelia.protocol.sockjs_session import SessionTerms
 from mycelia.protocol.sockjs_styles import CALLBACKS, style_of
 from mycelia.websocket.engines.asgi import AsgiEngine
 from mycelia.websocket.engines.base import Admit, EngineOptions, Peer, check_event, check_start
+from mycelia.websocket.engines.holdings import Holdings
 from mycelia.websocket.engines.sockjs_line import SockjsLine
 from mycelia.websocket.engines.sockjs_options import SockjsOptions
 from mycelia.websocket.engines.sockjs_socket import SockjsSocket
+from mycelia.websocket.engines.upload import Upload
 
 __all__ = ["SockjsEngine"]
 
@@ -76,6 +78,7 @@ class SockjsEngine:
         self._running = False
         self._lines: dict[str, SockjsLine] = {}
         self._lingering: dict[SockjsLine, None] = {}  # in the order of their ends
+        self._holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
         self._raw, self._framed = AsgiEngine(), AsgiEngine()
 
     # -- the adapter's public face -------------------------------------------------------------------
@@ -90,6 +93,7 @@ class SockjsEngine:
         check_start(self.name, self._running, self._admit, options.library, options.library)
         self._chosen = section("websocket.options", SockjsOptions, options.library)
         self.options = options
+        self._holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
         self.terms = SessionTerms(
             heartbeat=options.ping_interval or SessionTerms().heartbeat,
             timeout=self._chosen.session_timeout,
@@ -201,11 +205,11 @@ class SockjsEngine:
         async with line.turn():
             try:
                 async with asyncio.timeout(self.options.handshake_timeout):
-                    body = await read_body(receive, self.options.max_message_bytes)
+                    body = await Upload(self._holdings, line.abort).read(receive, self.options.max_message_bytes)
             except TimeoutError:
                 return _LATE
-            if body is None:
-                return None
+            if body is None:  # it has left, or too much was held
+                return _BUSY if line.over else None
             if len(body) > self.options.max_message_bytes:
                 return HttpReply(413, b"expected at most %d bytes\n" % self.options.max_message_bytes)
             jsonp = target.transport == "jsonp_send"

@@ -618,3 +618,16 @@ async def test_congestion_is_told_and_taken_back() -> None:
         assert peer.congestion == [True]
         assert (await made.ask(session))[0] == 200
         await peer.until(lambda: peer.congestion == [True, False])
+
+
+async def test_attachments_that_have_not_all_come_are_held_in_all_and_the_largest_holder_goes() -> None:
+    async with stand(max_message_bytes=200, inbound_bytes=400) as made:
+        visits = [(await made.joined())[0] for _ in range(3)]
+        for size, visit in zip((90, 150, 120), visits, strict=True):
+            visit.text('452-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
+            visit.say({"type": "websocket.receive", "bytes": b"x" * size})
+        await made.peers[1].closed_with()
+        assert [len(peer.closings) for peer in made.peers] == [0, 1, 0]
+        for at in (0, 2):
+            visits[at].say({"type": "websocket.receive", "bytes": b"y"})
+        await visits[2].until(lambda: all(made.peers[at].messages for at in (0, 2)))
