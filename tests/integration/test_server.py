@@ -151,7 +151,8 @@ async def test_requests_and_replies(kind: str) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (415, "UNSUPPORTED_DATA")
         answer = await client.post("/echo", content="{", headers=JSON)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INVALID_JSON")
-        answer = await client.post("/echo", content="x" * 1_100_000, headers=JSON)
+        closing = {**JSON, "connection": "close"}  # servers hang up on a body that they do not want to read
+        answer = await client.post("/echo", content="x" * 1_100_000, headers=closing)
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "TOO_LARGE")
         answer = await client.options("/echo")
         assert (answer.status_code, answer.headers["allow"], answer.content) == (204, "POST, PUT, OPTIONS", b"")
