@@ -87,6 +87,24 @@ async def client(clients: NodeClients, url: str, transports: str, auth: Any = No
         await process.communicate()
 
 
+@pytest.mark.parametrize("server", ["uvicorn-websockets", "uvicorn-ours"])
+async def test_acks_of_every_length(server: str, free_port: int) -> None:
+    """Around the lengths at which frames get longer headers (RFC 6455 §5.2), and where short ways end."""
+    async with (
+        served(server, "socketio", free_port) as url,
+        connect(f"{url}/socket.io/?EIO=4&transport=websocket") as socket,
+    ):
+        assert str(await within(socket.recv())).startswith("0")
+        await socket.send("40")
+        assert str(await within(socket.recv())).startswith("40")
+        for id_, length in enumerate([0, 1, *range(880, 910), 65_300, 65_536, 70_000]):
+            body = "x" * length
+            await socket.send(f'42{id_}["app://echo","{body}"]')
+            while (packet := str(await within(socket.recv()))) == "2":
+                await socket.send("3")
+            assert packet.startswith(f"43{id_}[") and json.loads(packet[packet.index("[") :])[0]["data"] == body
+
+
 @pytest.mark.time_limit(60)
 @pytest.mark.parametrize("server", ["uvicorn-websockets", "uvicorn-ours"])
 @pytest.mark.parametrize("transports", ["polling", "websocket", "polling,websocket"])

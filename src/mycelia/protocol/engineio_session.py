@@ -165,12 +165,17 @@ class Session:
             self._upgrade.begin(key, now)
         return out
 
-    def message(self, key: Hashable, text: bytes, now: float) -> bytes | None:
+    def message(self, key: Hashable, text: bytes) -> bytes | None:
         """What `frame` would give of a text that is a message, in short; None for what is left to `frame`."""
-        if key is not self.home or text[:1] != b"4" or len(text) > self._terms.max_payload_bytes:
-            return None
-        self._heart.alive(now)
-        return text[1:]
+        if (
+            key is self._socket
+            and text[:1] == b"4"
+            and self._close is None
+            and self._heart.pong_due == inf  # else any packet is the sign of life that is awaited
+            and len(text) <= self._terms.max_payload_bytes
+        ):
+            return text[1:]
+        return None
 
     def frame(self, key: Hashable, payload: bytes, binary: bool, now: float) -> list[Output]:
         """A message in a WebSocket of this session."""

@@ -113,9 +113,9 @@ class JsonCodec:
     def encode(self, envelope: Envelope) -> bytes:
         """The bytes of an envelope; `InvalidMessage` names the place that cannot be encoded."""
         if (
-            type(envelope) is Response  # the hot case, spelled out: a success with a text as correlation id
+            type(envelope) is Response  # the hot case, spelled out: a success
             and envelope.error is None
-            and type(envelope.correlation_id) is str
+            and (type(envelope.correlation_id) is str or fits(envelope.correlation_id, MAX_DEPTH - 1))
             and type(envelope.metadata) is ResponseMetadata
             and fits(envelope.data, MAX_DEPTH - 1)
         ) or is_sound(envelope):

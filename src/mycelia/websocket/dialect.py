@@ -109,4 +109,5 @@ class Dialect:
                 reframe = compression.deflater.reframe  # here, for what is dropped before must not be in the context
                 return lambda packet: write(reframe(packet))
             return write
-        return lambda packet: transport.send(packet, self.codec.binary)
+        send, binary = transport.send, self.codec.binary
+        return lambda packet: send(packet, binary)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mycelia.errors import InvalidMessage
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response, ResponseMetadata
 from mycelia.protocol.json import JsonCodec
@@ -24,6 +25,18 @@ def test_a_response_is_written_as_the_wire_language_shows_it() -> None:
         b'"metadata":{"traceId":"t","timestamp":1234567890}}'
     )
     assert CODEC.encode(Response(True)) == b'{"success":true,"data":null,"correlationId":null,"error":null}'
+
+
+@pytest.mark.parametrize("correlation", [7, -(2**63), None, 1.5, ["a", {"b": 1}]])
+def test_a_response_bears_any_correlation_id(correlation: Any) -> None:
+    encoded = CODEC.encode(Response(True, None, correlation, None, ResponseMetadata("t", 1)))
+    assert json.loads(encoded)["correlationId"] == correlation
+
+
+def test_a_correlation_id_outside_of_the_data_model_is_named() -> None:
+    for correlation in (2**63, float("nan")):
+        with pytest.raises(InvalidMessage, match="correlationId"):
+            CODEC.encode(Response(True, None, correlation, None, ResponseMetadata("t", 1)))
 
 
 def test_bytes_become_base64_and_timestamps_text() -> None:

@@ -7,20 +7,24 @@ rider: it is told of messages, of congestion, and of the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mycelia.protocol.codes import Close, may_send
 from mycelia.protocol.engineio_output import Beat, Ended, Hang, Output, Received, Reply, Write
 from mycelia.protocol.engineio_session import Session
+from mycelia.protocol.frames import text_header
 from mycelia.protocol.handshake import Handshake
-from mycelia.websocket.engines.base import CanPause, Control, Transport
+from mycelia.websocket.engines.base import CanFrame, CanPause, Control, Transport
 
 if TYPE_CHECKING:
     from mycelia.websocket.engines.engineio import Station
 
 __all__ = ["Line", "Rider", "Socket"]
+
+
+_HEADS = tuple(text_header(length + 1) + b"4" for length in range(1024))  # what stands before a short message
 
 
 class _Pipe(Transport, CanPause, Protocol):
@@ -78,10 +82,12 @@ class Line:
     def write(self, text: bytes) -> None:
         """Sends one text; `send` in short."""
         home = cast("Socket | None", self.session.home)
-        if home is not None and home.transport is not None:
-            home.transport.send(b"4" + text, False)
-        else:
+        if home is None:
             self.send(((text, False),))
+        elif home.frames is not None and len(text) < len(_HEADS):
+            home.frames(_HEADS[len(text)] + text)
+        else:
+            home.send(b"4" + text, False)
 
     def hold(self, held: int) -> None:
         """So many bytes are held of a packet whose attachments have not all come."""
@@ -126,12 +132,11 @@ class Line:
             await self._resumed.wait()
 
     def frame(self, socket: Socket, payload: bytes, binary: bool) -> None:
-        now = self._loop.time()
-        text = None if binary or self._resumed is not None else self.session.message(socket, payload, now)
+        text = None if binary or self._resumed is not None else self.session.message(socket, payload)
         if text is not None:
             self.rider.received(text, False)
         else:
-            self.do(self.session.frame(socket, payload, binary, now))
+            self.do(self.session.frame(socket, payload, binary, self._loop.time()))
 
     def gone(self, key: object) -> None:
         self.do(self.session.gone(key))
@@ -213,6 +218,7 @@ class Socket:
     def __init__(self, line: Line, greets: bool) -> None:
         self._line, self._greets = line, greets
         self.transport: _Pipe | None = None
+        self.frames: Callable[[bytes], None] | None = None  # takes finished frames
         self.code, self.reason = int(Close.ABNORMAL), ""
         self._hung: tuple[int, str] | None = None
 
@@ -227,6 +233,8 @@ class Socket:
 
     def opened(self, transport: Transport) -> None:
         self.transport = cast(_Pipe, transport)
+        if isinstance(transport, CanFrame) and transport.extra("compression") is None:
+            self.frames = transport.send_frame
         if self._hung is not None:
             self.transport.close(*self._hung)
         elif self._greets:

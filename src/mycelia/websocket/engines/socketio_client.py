@@ -59,27 +59,27 @@ class NamespaceTransport:
     """One namespace of one client, as the transport of a connection."""
 
     def __init__(self, client: SocketioClient, namespace: str, deadline: float) -> None:
-        self._client, self._namespace, self._deadline = client, namespace, deadline
+        self._client, self._line, self._namespace, self._deadline = client, client.line, namespace, deadline
         self.peer: Peer | None = None
         self.closing: tuple[int, str] | None = None  # what this side closes with
         self._joined = False
 
     @property
     def buffered(self) -> int:
-        return self._client.line.buffered
+        return self._line.buffered
 
     def send(self, payload: bytes, binary: bool) -> None:
         if self.peer is None or self.closing is not None:
             return
         if self._joined:
             if self._namespace is MAIN and payload[0] not in _BINARY:
-                self._client.line.write(payload)
+                self._line.write(payload)
             else:
-                self._client.line.send(split(payload, self._namespace))
+                self._line.send(split(payload, self._namespace))
         elif payload.startswith(_GREETING):
             sid = _greeting(payload[1:]).data.connection_id
             self._joined = True
-            self._client.line.send(self._client.namespaces.accept(self._namespace, sid))
+            self._line.send(self._client.namespaces.accept(self._namespace, sid))
 
     def close(self, code: int, reason: str) -> None:
         """A client that should come back loses the session; any other is told, and stays away."""
@@ -100,7 +100,7 @@ class NamespaceTransport:
         self._client.resume(self)
 
     def extra(self, name: str) -> object:
-        known: dict[str, object] = {"native": self._client.line, "deadline": self._deadline}
+        known: dict[str, object] = {"native": self._line, "deadline": self._deadline}
         return known.get(name)
 
     def over(self, code: int, reason: str) -> None:
@@ -139,9 +139,9 @@ class SocketioClient:
         if self._over:
             return
         if not binary and self.namespaces.passes(payload):
-            main = self._transports[MAIN].peer if MAIN in self._transports else None
-            if main is not None:
-                main.received(payload, False)
+            main = self._transports.get(MAIN)
+            if main is not None and main.peer is not None:
+                main.peer.received(payload, False)
             return
         try:
             happening = self.namespaces.receive(payload, binary, self._loop.time())
