@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from mycelia.protocol.asgi_scope import CanServe
 from mycelia.testing.engines import Place
@@ -16,18 +16,20 @@ from mycelia.testing.wire import TcpWire
 from mycelia.websocket.engines.base import Engine
 from tests.integration.harness import within
 
-__all__ = ["PLACES", "Granian", "Hypercorn", "Uvicorn"]
+__all__ = ["PLACES", "Granian", "HttpParser", "Hypercorn", "Uvicorn"]
+
+HttpParser = Literal["h11", "httptools"]
 
 _MOST = 2 * 1024 * 1024
 
 
 class Uvicorn:
-    """uvicorn, with one of its implementations of WebSocket."""
+    """uvicorn, with one of its implementations of WebSocket, and one of HTTP."""
 
     abilities = frozenset({"close_codes", "headers"})
 
-    def __init__(self, implementation: Any, deflate: bool = True) -> None:
-        self.implementation, self.deflate = implementation, deflate
+    def __init__(self, implementation: Any, deflate: bool = True, http: HttpParser = "h11") -> None:
+        self.implementation, self.deflate, self.http = implementation, deflate, http
 
     async def open(self, engine: Engine) -> Dial:
         return partial(TcpWire.to, await self.serve(application(engine)))
@@ -38,8 +40,8 @@ class Uvicorn:
 
         self._socket = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
-            served, ws=self.implementation, ws_per_message_deflate=self.deflate, lifespan="off", log_level="critical",
-            ws_max_size=_MOST, timeout_graceful_shutdown=1,
+            served, http=self.http, ws=self.implementation, ws_per_message_deflate=self.deflate, lifespan="off",
+            log_level="critical", ws_max_size=_MOST, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._serving = asyncio.create_task(self._server.serve([self._socket]))
@@ -99,6 +101,7 @@ PLACES: Mapping[str, Callable[[], Place]] = {
     "uvicorn-websockets": lambda: Uvicorn("websockets"),
     "uvicorn-sansio": lambda: Uvicorn("websockets-sansio"),
     "uvicorn-wsproto": lambda: Uvicorn("wsproto"),
+    "uvicorn-httptools": lambda: Uvicorn("websockets-sansio", http="httptools"),
     "hypercorn": Hypercorn,
     "granian": Granian,
 }

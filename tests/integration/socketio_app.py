@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
-from mycelia import BaseSubsystem, Message, MessageSystem, RequestTimeout
+from mycelia import BaseSubsystem, MessageSystem, RequestTimeout
 from mycelia.websocket import WebSocketSubsystem
+from tests.integration.app_routes import expose_routes
 
 __all__ = ["application"]
 
@@ -28,12 +30,6 @@ def application() -> Any:
         refused = message.body["token"] == "wrong"
         return {"success": False, "error": {"code": "FORBIDDEN"}} if refused else None
 
-    async def shout(body: Any) -> Any:
-        return await system.send(Message("websocket://broadcast", {"event": "shout", "data": body}))
-
-    async def confirm(connection: Any) -> Any:
-        return await connection.request("client://confirm", {"sure": True}, timeout=5)
-
     async def burst(connection: Any, count: int) -> int:
         for number in range(count):
             await connection.send({"event": "burst", "data": number})
@@ -52,22 +48,15 @@ def application() -> Any:
     async def fail() -> Any:
         return {"success": False, "error": "not today"}
 
-    async def close(connection: Any, code: int) -> None:
-        connection.close(code, "as you wish")
-
-    for path, handler in (
-        ("app://echo", lambda body: body),
-        ("app://who", lambda connection: [connection.client.engine, connection.id]),
-        ("app://double", lambda body: {"data": body["data"] * 2}),
-        ("app://shout", shout),
-        ("app://confirm", confirm),
-        ("app://burst/{count}", burst),
-        ("app://impatient", impatient),
-        ("app://volatile", volatile),
-        ("app://fail", fail),
-        ("app://blob", lambda body: {"type": type(body["data"]).__name__, "data": [b"\x00", body["data"][:1]]}),
-        ("app://close/{code}", close),
-    ):
-        routes.register_route(path, handler, expose=True)
+    own: dict[str, Callable[..., Any]] = {
+        "app://who": lambda connection: [connection.client.engine, connection.id],
+        "app://double": lambda body: {"data": body["data"] * 2},
+        "app://burst/{count}": burst,
+        "app://impatient": impatient,
+        "app://volatile": volatile,
+        "app://fail": fail,
+        "app://blob": lambda body: {"type": type(body["data"]).__name__, "data": [b"\x00", body["data"][:1]]},
+    }
+    expose_routes(routes, own)
     sockets.register_connection_handler("connect", connect)
     return sockets.asgi

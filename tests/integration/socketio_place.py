@@ -15,11 +15,11 @@ from mycelia.protocol.envelope import Request
 from mycelia.protocol.frames import Frame, Opcode
 from mycelia.protocol.handshake import Accept, Headers, HttpReply
 from mycelia.protocol.socketio_codec import SocketioCodec
-from mycelia.testing.engines.place import Dial
 from mycelia.testing.wire import Answer, TcpWire
-from mycelia.websocket.engines.base import Admit, Engine
+from mycelia.websocket.engines.base import Admit
 from mycelia.websocket.engines.socketio import SocketioEngine
-from tests.integration.asgi_places import Uvicorn, application
+from tests.integration.asgi_places import HttpParser
+from tests.integration.spoken_places import SpokenPlace, Through
 
 __all__ = ["PlainSocketio", "SocketioPlace"]
 
@@ -27,38 +27,26 @@ _CODEC = SocketioCodec()
 _GREETING = {"event": "websocket.connected", "data": {"connectionId": "c", "heartbeat": 25.0}}
 
 
-class _Plain:
+class _Plain(Through):
     """A transport that takes payloads; everything else is the transport's below."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
 
     def send(self, payload: bytes, binary: bool) -> None:
         data = payload if binary else payload.decode()
-        self._transport.send(_CODEC.encode_value({"event": "m", "data": data}), False)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+        self._other.send(_CODEC.encode_value({"event": "m", "data": data}), False)
 
 
-class _Reader:
+class _Reader(Through):
     """A peer that is told payloads; everything else is the peer's above."""
-
-    def __init__(self, peer: Any) -> None:
-        self._peer = peer
 
     def opened(self, transport: Any) -> None:
         transport.send(_CODEC.encode_value(_GREETING), False)  # until then the client is not told that it is connected
-        self._peer.opened(_Plain(transport))
+        self._other.opened(_Plain(transport))
 
     def received(self, payload: bytes, binary: bool) -> None:
         request = _CODEC.decode(payload)
         assert isinstance(request, Request)
         body: Any = request.body
-        self._peer.received(body if isinstance(body, bytes) else body.encode(), isinstance(body, bytes))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._peer, name)
+        self._other.received(body if isinstance(body, bytes) else body.encode(), isinstance(body, bytes))
 
 
 class PlainSocketio(SocketioEngine):
@@ -73,21 +61,6 @@ class PlainSocketio(SocketioEngine):
             return replace(verdict, peer=_Reader(verdict.peer)) if isinstance(verdict, Accept) else verdict
 
         super().on(event, admit)
-
-
-class SocketioPlace(Uvicorn):
-    abilities: frozenset[str] = frozenset()
-
-    def __init__(self) -> None:
-        super().__init__("websockets-sansio", deflate=False)  # the raw client cannot inflate
-
-    async def open(self, engine: Engine) -> Dial:
-        address = await self.serve(application(engine))
-
-        async def dial() -> SocketioWire:
-            return SocketioWire(await TcpWire.to(address))
-
-        return dial
 
 
 class SocketioWire:
@@ -144,3 +117,10 @@ class SocketioWire:
 
     async def hang_up(self) -> None:
         await self._wire.hang_up()
+
+
+class SocketioPlace(SpokenPlace):
+    abilities: frozenset[str] = frozenset()
+
+    def __init__(self, http: HttpParser = "h11") -> None:
+        super().__init__(SocketioWire, http)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mycelia import BaseSubsystem, Message, MessageSystem
+from mycelia import BaseSubsystem, MessageSystem
 from mycelia.protocol.handshake import Handshake, HttpReply
 from mycelia.websocket import WebSocketSubsystem
+from tests.integration.app_routes import expose_routes
 
 __all__ = ["ALLOWED", "application"]
 
@@ -49,30 +51,17 @@ def application() -> Any:
     async def disconnect(message: Any, params: Any, options: Any) -> None:
         told.append([message.body["code"], message.body["accepted"]])
 
-    async def shout(body: Any) -> Any:
-        return await system.send(Message("websocket://broadcast", {"event": "shout", "data": body}))
-
-    async def confirm(connection: Any) -> Any:
-        return await connection.request("client://confirm", {"sure": True}, timeout=5)
-
-    async def close(connection: Any, code: int) -> None:
-        connection.close(code, "as you wish")
-
     async def drain() -> None:
         draining.add(asyncio.create_task(system.drain(2.0)))
 
     draining: set[Any] = set()
-    for path, handler in (
-        ("app://echo", lambda body: body),
-        ("app://who", lambda connection: [connection.client.engine, connection.client.path]),
-        ("app://bytes", lambda: {"data": bytes(range(4))}),
-        ("app://shout", shout),
-        ("app://confirm", confirm),
-        ("app://told", lambda: told),
-        ("app://drain", drain),
-        ("app://close/{code}", close),
-    ):
-        routes.register_route(path, handler, expose=True)
+    own: dict[str, Callable[..., Any]] = {
+        "app://who": lambda connection: [connection.client.engine, connection.client.path],
+        "app://bytes": lambda: {"data": bytes(range(4))},
+        "app://told": lambda: told,
+        "app://drain": drain,
+    }
+    expose_routes(routes, own)
     sockets.register_connection_handler("connect", connect)
     sockets.register_connection_handler("disconnect", disconnect)
     return sockets.asgi

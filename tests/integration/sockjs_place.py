@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from mycelia.protocol.frames import Frame, Opcode
 from mycelia.protocol.handshake import Accept, HttpReply
-from mycelia.testing.engines.place import Dial
 from mycelia.testing.wire import Answer, TcpWire
-from mycelia.websocket.engines.base import Admit, Engine
+from mycelia.websocket.engines.base import Admit
 from mycelia.websocket.engines.sockjs import SockjsEngine
-from tests.integration.asgi_places import Uvicorn, application
+from tests.integration.asgi_places import HttpParser
+from tests.integration.spoken_places import SpokenPlace, Through
 
 __all__ = ["PathSockjs", "SockjsPlace"]
 
@@ -34,33 +34,21 @@ def _plain(text: bytes) -> tuple[bytes, bool]:
     return text.removeprefix(_BINARY).decode().encode("latin-1"), True
 
 
-class _Marking:
+class _Marking(Through):
     """A transport that marks what is binary; everything else is the transport's below."""
 
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-
     def send(self, payload: bytes, binary: bool) -> None:
-        self._transport.send(_marked(payload) if binary else payload, False)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+        self._other.send(_marked(payload) if binary else payload, False)
 
 
-class _Reader:
+class _Reader(Through):
     """A peer that is told payloads without the mark; everything else is the peer's above."""
 
-    def __init__(self, peer: Any) -> None:
-        self._peer = peer
-
     def opened(self, transport: Any) -> None:
-        self._peer.opened(_Marking(transport))
+        self._other.opened(_Marking(transport))
 
     def received(self, payload: bytes, binary: bool) -> None:
-        self._peer.received(*_plain(payload))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._peer, name)
+        self._other.received(*_plain(payload))
 
 
 class PathSockjs(SockjsEngine):
@@ -72,21 +60,6 @@ class PathSockjs(SockjsEngine):
             return replace(verdict, peer=_Reader(verdict.peer)) if isinstance(verdict, Accept) else verdict
 
         super().on(event, admit)
-
-
-class SockjsPlace(Uvicorn):
-    abilities: frozenset[str] = frozenset({"close_codes", "codes", "headers"})
-
-    def __init__(self) -> None:
-        super().__init__("websockets-sansio", deflate=False)  # the raw client cannot inflate
-
-    async def open(self, engine: Engine) -> Dial:
-        address = await self.serve(application(engine))
-
-        async def dial() -> SockjsWire:
-            return SockjsWire(await TcpWire.to(address))
-
-        return dial
 
 
 class SockjsWire:
@@ -124,3 +97,10 @@ class SockjsWire:
 
     async def hang_up(self) -> None:
         await self._wire.hang_up()
+
+
+class SockjsPlace(SpokenPlace):
+    abilities: frozenset[str] = frozenset({"close_codes", "codes", "headers"})
+
+    def __init__(self, http: HttpParser = "h11") -> None:
+        super().__init__(SockjsWire, http)

@@ -21,12 +21,16 @@ from tests.integration.harness import PATIENCE, within
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "tests.integration.asgi_app"
 PLAIN = ("uvicorn", "--log-level", "warning")
-OURS = ("tests.integration.uvicorn_ours",)  # with `ws=application.websockets`
-UVICORN = ("uvicorn", "--factory", "--log-level", "warning", "--ws-max-size", "200000")
+OURS = {  # with `ws=application.websockets`
+    "uvicorn-ours": ("tests.integration.uvicorn_ours", "--http", "h11"),
+    "uvicorn-ours-httptools": ("tests.integration.uvicorn_ours", "--http", "httptools"),
+}
+UVICORN = ("uvicorn", "--factory", "--log-level", "warning", "--ws-max-size", "200000", "--http")
 SERVERS: dict[str, tuple[str, ...]] = {
-    "uvicorn-websockets": (*UVICORN, "--ws", "websockets"),
-    "uvicorn-sansio": (*UVICORN, "--ws", "websockets-sansio"),
-    "uvicorn-wsproto": (*UVICORN, "--ws", "wsproto"),
+    "uvicorn-websockets": (*UVICORN, "h11", "--ws", "websockets"),
+    "uvicorn-sansio": (*UVICORN, "h11", "--ws", "websockets-sansio"),
+    "uvicorn-wsproto": (*UVICORN, "h11", "--ws", "wsproto"),
+    "uvicorn-httptools": (*UVICORN, "httptools", "--ws", "websockets-sansio"),
     "granian": ("granian", "--interface", "asgi", "--factory", "--log-level", "warning"),
     "hypercorn": ("hypercorn", "--log-level", "warning", "--graceful-timeout", "1"),
 }
@@ -38,7 +42,7 @@ TOLD: dict[str, set[int]] = {"hypercorn": {1006}, "granian": {1000, 3333, 1005}}
 @asynccontextmanager
 async def served(server: str, application: str, port: int) -> AsyncIterator[str]:
     """The URL of a running server; it must end when it is told to, and have complained of nothing."""
-    command = [sys.executable, "-m", *SERVERS.get(server, OURS if server == "uvicorn-ours" else PLAIN)]
+    command = [sys.executable, "-m", *{**SERVERS, **OURS}.get(server, PLAIN)]
     target = application if ":" in application else f"{APPLICATION}:{application}"
     if server == "hypercorn":
         command += ["--bind", f"127.0.0.1:{port}", f"{target}()"]

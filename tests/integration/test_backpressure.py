@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import tracemalloc
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -163,6 +164,20 @@ async def test_replies_that_nobody_reads_end_the_connection(engine: str) -> None
         await app.heard("disconnect")
 
 
+@each_engine
+async def test_who_sends_a_fin_and_reads_nothing_is_gone_at_once(engine: str) -> None:
+    app = app_of(engine, outbox_bytes=OUTBOX, ping_interval=0, close_timeout=60.0)
+    app.record("disconnect")
+    async with app.system, app.client(receive_buffer=4096) as client:
+        await until(lambda: app.facet.get_connection_count() == 1)
+        while not app.only()._outbox:
+            await app.facet.broadcast({"event": "n", "data": TEXT})
+            await asyncio.sleep(0)
+        client.sock.shutdown(socket.SHUT_WR)
+        [body] = await app.heard("disconnect")
+        assert body["code"] == 1006
+
+
 # -- a client that we do not read ----------------------------------------------------------------------------
 
 
@@ -282,7 +297,10 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("TimerWheel", "_turn"): CONNECTIONS,
     ("WebSocketConnection", "_early"): BACKLOG + READ_BYTES // SHORTEST,
     ("WebSocketConnection", "_metadata"): 1,  # the application's own
+    ("_Frames", "marks"): READ_BYTES // 6,  # of the frames of one read
     ("_LibraryReader", "_scratch"): 64 * 1024,  # one for all, the engine's
+    ("_Payloads", "_key"): 4,
+    ("_Payloads", "buffer"): 1024 * 1024 + READ_BYTES,  # a frame that has not come whole
     ("Worker", "_overlapping"): CONCURRENT,
     ("Worker", "backlog"): BACKLOG + READ_BYTES // SHORTEST,  # and the rest of the read at which reading paused
     ("Worker", "cork"): 64 * 1024,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,8 +18,11 @@ from mycelia.protocol.deflate import Inflater
 from mycelia.protocol.frames import Frame, Opcode, mask_frame
 from mycelia.websocket import Overflow, WebSocketSubsystem
 from tests.integration.harness import App, Client, each_engine, handshake, serving, until, within
+from tests.integration.test_asgi import listening
+from tests.integration.test_asgi_hostile import bomb, peak
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+LIMIT = 1024 * 1024
 TAIL = b"\x00\x00\xff\xff"
 KEPT: Mapping[str, Any] = {"serverContext": True, "clientContext": True, "thresholdBytes": 0}
 
@@ -178,17 +182,47 @@ async def test_what_was_dropped_is_not_in_the_context(engine: str) -> None:
 @pytest.mark.parametrize("fragments", [1, 3])
 async def test_a_bomb_is_closed_with_1009(engine: str, fragments: int) -> None:
     made = zlib.compressobj(9, wbits=-15)
-    bomb = b"".join(made.compress(b" " * 100_000) for _ in range(100)) + made.flush(zlib.Z_SYNC_FLUSH)[:-4]
+    packed = b"".join(made.compress(b" " * 100_000) for _ in range(100)) + made.flush(zlib.Z_SYNC_FLUSH)[:-4]
     async with (
         serving(engine, per_message_deflate=True, max_payload=100_000) as app,
         app.client(headers=OFFER) as client,
     ):
-        assert len(bomb) < 20_000
-        step = -(-len(bomb) // fragments)
-        for at in range(0, len(bomb), step):
-            piece, fin = bomb[at : at + step], at + step >= len(bomb)
+        assert len(packed) < 20_000
+        step = -(-len(packed) // fragments)
+        for at in range(0, len(packed), step):
+            piece, fin = packed[at : at + step], at + step >= len(packed)
             await client.send_frame(Opcode.CONTINUATION if at else Opcode.TEXT, piece, fin=fin, rsv=0 if at else 4)
         assert await closed(client) == 1009
+
+
+@each_engine
+@pytest.mark.time_limit(60)
+@pytest.mark.parametrize("pieces", [1, 1000])
+async def test_a_large_bomb_costs_less_than_two_messages(engine: str, pieces: int, free_port: int) -> None:
+    """A gibibyte in a mebibyte, which is the limit: the process grows by less than two of these."""
+    packed = bomb(1024)
+    assert len(packed) < LIMIT
+    arguments = ["--engine", engine, "--deflate", "--max-size", str(LIMIT), "--port", str(free_port)]
+    command = [sys.executable, "-m", "mycelia.testing.echo", *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        await listening(free_port, process)
+        async with Client.socket(free_port) as usual:
+            await usual.upgrade(headers=OFFER)
+            await usual.send_frame(Opcode.TEXT, Packer().pack("x" * 1000), rsv=4)
+            assert await usual.frame() is not None
+        before = peak({str(process.pid)})
+        async with Client.socket(free_port) as client:
+            await client.upgrade(headers=OFFER)
+            step = -(-len(packed) // pieces)
+            for at in range(0, len(packed), step):
+                piece, fin = packed[at : at + step], at + step >= len(packed)
+                await client.send_frame(Opcode.CONTINUATION if at else Opcode.TEXT, piece, fin=fin, rsv=0 if at else 4)
+            assert await closed(client) == 1009
+        assert peak({str(process.pid)}) - before < 1.8 * LIMIT
+    finally:
+        process.terminate()
+        await within(process.wait())
 
 
 def burst(count: int, size: int, first: int = 0) -> bytes:

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from mycelia.demo import serving
 from tests.integration.browser import Browser, Tab, browsing, running
-from tests.integration.test_socketio import Client as SocketioClient
+from tests.integration.npm_client import NpmClient
 from tests.integration.test_socketio import client as socketio_client
 from tests.integration.test_sockjs import client as sockjs_client
 from tests.support.parts import NodeClients
@@ -281,7 +281,7 @@ async def test_clients_of_other_protocols_see_the_same_chat(
         assert ada.complaints == []
 
 
-async def heard(client: SocketioClient, at: int) -> Any:
+async def heard(client: NpmClient, at: int) -> Any:
     """The next `chat.said` of a client in Node; `at` says where its data are in what that tells."""
     while True:
         told = await client.until("event")

@@ -8,11 +8,12 @@ from mycelia.testing.engines import EngineCheck, engine_checks
 from mycelia.websocket.engines.asgi import AsgiEngine
 from mycelia.websocket.engines.base import load_engine
 from mycelia.websocket.engines.memory import MemoryEngine
-from tests.integration.asgi_places import PLACES
+from tests.integration.asgi_places import PLACES, HttpParser
 from tests.integration.socketio_place import PlainSocketio, SocketioPlace
 from tests.integration.sockjs_place import PathSockjs, SockjsPlace
 
 ENGINES = ["picows", "websockets"]
+each_parser = pytest.mark.parametrize("http", ["h11", "httptools"])  # of uvicorn
 MARKS = {
     "uvicorn-websockets": pytest.mark.filterwarnings("ignore"),  # it is deprecated, and what it builds on
     "granian": pytest.mark.leaks("embedded it never closes the socket that it listens on"),
@@ -43,10 +44,12 @@ async def test_the_asgi_engine(check: EngineCheck, server: str) -> None:
 
 
 @pytest.mark.parametrize("check", engine_checks(PlainSocketio.abilities | SocketioPlace.abilities), ids=str)
-async def test_the_socketio_engine(check: EngineCheck) -> None:
-    await check(PlainSocketio, SocketioPlace())
+@each_parser
+async def test_the_socketio_engine(check: EngineCheck, http: HttpParser) -> None:
+    await check(PlainSocketio, SocketioPlace(http))
 
 
 @pytest.mark.parametrize("check", engine_checks(PathSockjs.abilities | SockjsPlace.abilities), ids=str)
-async def test_the_sockjs_engine(check: EngineCheck) -> None:
-    await check(PathSockjs, SockjsPlace())
+@each_parser
+async def test_the_sockjs_engine(check: EngineCheck, http: HttpParser) -> None:
+    await check(PathSockjs, SockjsPlace(http))

@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,16 @@ from websockets.asyncio.client import connect
 
 from mycelia import BaseSubsystem, Message, MessageSystem
 from mycelia.auth import Identity, TokenAuthenticator
+from mycelia.errors import EngineError
 from mycelia.server import ServerSubsystem
 from mycelia.websocket import WebSocketSubsystem
 from tests.integration.harness import until, within
 from tests.integration.test_asgi import ROOT, ask, listening, served, status_of
 from tests.integration.test_socketio import client as socketio_client
-from tests.support.certificates import issue
 from tests.support.parts import NodeClients
 
-KINDS = ("uvicorn", "granian", "hypercorn")
+KINDS = ("uvicorn", "uvicorn-httptools", "granian", "hypercorn")
+IMPLEMENTATIONS = {"uvicorn": "h11", "uvicorn-httptools": "httptools"}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 RAW_PATHS = {
@@ -65,7 +66,11 @@ class App:
     def __init__(self, kind: str, **config: Any) -> None:
         self.system = MessageSystem("main")
         self.app = BaseSubsystem("app", ms=self.system)
-        server = {"type": kind, "host": "127.0.0.1", "port": 0, **config.pop("server", {})}
+        server = {"type": kind.partition("-")[0], **config.pop("server", {})}
+        if kind in IMPLEMENTATIONS:
+            server["options"] = {"http": IMPLEMENTATIONS[kind], **server.get("options", {})}
+        if "unix_socket" not in server:
+            server = {"host": "127.0.0.1", "port": 0, **server}
         self.http = ServerSubsystem("server", ms=self.system, config={"server": server, **config})
         self.began, self.ended, self.go = asyncio.Event(), asyncio.Event(), asyncio.Event()
         for spec, handler, settings in (
@@ -105,7 +110,7 @@ class App:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server.get_port()}"
+        return self.http.server.get_urls()[0]
 
 
 @asynccontextmanager
@@ -127,7 +132,7 @@ async def test_requests_and_replies(kind: str) -> None:
         answer = await client.get("/users/7?x=1", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
         assert (answer.status_code, answer.headers["x-trace-id"]) == (200, TRACE)
         body = answer.json()
-        assert body["data"] == {"id": 7, "from": "127.0.0.1", "engine": kind, "secure": False}
+        assert body["data"] == {"id": 7, "from": "127.0.0.1", "engine": kind.partition("-")[0], "secure": False}
         assert (body["success"], body["error"], body["metadata"]["traceId"]) == (True, None, TRACE)
         answer = await client.post("/echo?b=2", json={"a": "grüße 🦊", "b": 1})
         assert (answer.status_code, answer.json()["data"]) == (201, {"a": "grüße 🦊", "b": 1})
@@ -213,6 +218,33 @@ async def test_no_content_is_none_and_the_connection_goes_on(kind: str, caplog: 
         (deleted, nothing), (found, _) = await asyncio.to_thread(ask_twice, port)
     assert (deleted, nothing, found) == (204, b"", 200)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@each_kind
+@pytest.mark.parametrize(("declared", "status"), [(b"100000000", 413), (b"1000000", 408)])
+async def test_a_body_that_is_refused_is_not_read_to_its_end(kind: str, declared: bytes, status: int) -> None:
+    async with running(kind, limits={"body_timeout": 0.2}) as (app, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.http.server.get_port())
+        head = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %b\r\n\r\n"
+        writer.write(head % declared)
+        told = (await within(reader.readuntil(b"\r\n\r\n"))).decode().lower()
+        assert f" {status} " in told and "\r\nconnection: close\r\n" in told
+
+        async def flow() -> None:
+            with suppress(ConnectionError):
+                while True:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0)
+
+        flowing = asyncio.create_task(flow())
+        try:
+            with suppress(ConnectionError):
+                await within(reader.read())
+        finally:
+            flowing.cancel()
+            await asyncio.wait({flowing})
+            writer.transport.abort()
 
 
 @each_kind
@@ -376,18 +408,12 @@ async def test_loggers_stay_as_they_were_and_say_nothing_of_strangers(
 
 
 @each_kind
-async def test_options_of_the_library_encrypt(kind: str, tmp_path: Path) -> None:
-    issued = issue(tmp_path)
-    options = {
-        "uvicorn": {"ssl_certfile": issued.certificate, "ssl_keyfile": issued.key},
-        "granian": {"ssl_cert": Path(issued.certificate), "ssl_key": Path(issued.key)},
-        "hypercorn": {"certfile": issued.certificate, "keyfile": issued.key},
-    }[kind]
-    app = App(kind, server={"options": options})
-    async with app.system:
-        url = app.url.replace("http:", "https:")
-        async with httpx.AsyncClient(base_url=url, verify=issued.trusting(), trust_env=False) as client:
-            assert (await client.get("/users/7")).json()["data"]["secure"] is True
+async def test_options_of_the_library_do_not_say_what_the_configuration_says(kind: str) -> None:
+    ours = {"granian": "ssl_cert", "hypercorn": "certfile"}.get(kind, "ssl_certfile")
+    app = App(kind, server={"options": {ours: "a.pem"}})
+    with pytest.raises(EngineError, match=f"{ours}.*tls"):
+        async with app.system:
+            pass
 
 
 # -- one port ------------------------------------------------------------------------------------------
@@ -443,7 +469,7 @@ async def test_http_and_sockets_on_one_port(kind: str, clients: NodeClients) -> 
 
 
 @pytest.mark.time_limit(60)
-@pytest.mark.parametrize("server", ["uvicorn-sansio", "granian", "hypercorn"])
+@pytest.mark.parametrize("server", ["uvicorn-sansio", "uvicorn-httptools", "granian", "hypercorn"])
 async def test_under_a_server_of_ones_own(server: str, free_port: int) -> None:
     target = "tests.integration.server_app:application"
     async with served(server, target, free_port) as url, httpx.AsyncClient(trust_env=False) as client:

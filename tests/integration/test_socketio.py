@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,9 +14,11 @@ from websockets.asyncio.client import connect
 
 from tests.integration.browser import browsing, running
 from tests.integration.harness import within
+from tests.integration.npm_client import NpmClient, npm_client
 from tests.integration.test_asgi import ask, served
 from tests.support.parts import NodeClients
 
+UVICORNS = ("uvicorn-websockets", "uvicorn-httptools", "uvicorn-ours", "uvicorn-ours-httptools")
 SCRIPT = """
 const { io } = require("socket.io-client");
 const [url, transports, auth] = process.argv.slice(1);
@@ -24,6 +26,8 @@ const say = (event, ...values) => console.log(JSON.stringify([event, ...values])
 const plain = (value) => JSON.parse(JSON.stringify(value, (key, each) =>
   each && each.type === "Buffer" ? { hex: Buffer.from(each.data).toString("hex") } : each));
 const socket = io(url, { transports: transports.split(","), auth: JSON.parse(auth), reconnectionDelay: 50 });
+// The client drops what is volatile while a POST of its own is on its way, as that of a pong may be at any time.
+const whenWritable = (send) => socket.io.engine.transport.writable ? send() : setTimeout(whenWritable, 5, send);
 socket.on("connect", () => say("connect", socket.id, socket.io.engine.transport.name));
 socket.on("connect_error", (error) => say("refused", error.message, error.data ?? null));
 socket.on("disconnect", (reason) => say("disconnect", reason, socket.active));
@@ -34,60 +38,18 @@ require("readline").createInterface({ input: process.stdin }).on("line", async (
   const [path, body, bytes] = JSON.parse(line);
   const given = bytes ? { data: Buffer.from(bytes, "hex") } : body;
   if (path === "leave") socket.disconnect();
-  else if (path === "volatile") socket.volatile.emit("app://volatile", body);
+  else if (path === "volatile") whenWritable(() => socket.volatile.emit("app://volatile", body));
   else await socket.timeout(5000).emitWithAck(path, given)
     .then((answer) => say("ack", ...plain([answer])), (error) => say("unanswered", error.message));
 }).on("close", () => process.exit());
 """
 
 
-class Client:
-    """The official client in a process of its own."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._passed: list[list[Any]] = []
-
-    async def until(self, event: str) -> list[Any]:
-        """What comes with the next event of that name; others wait."""
-        for passed in self._passed:
-            if passed[0] == event:
-                self._passed.remove(passed)
-                return passed[1:]
-        assert self._process.stdout is not None
-        while line := await within(self._process.stdout.readline()):
-            said: list[Any] = json.loads(line)
-            if said[0] == event:
-                return said[1:]
-            self._passed.append(said)
-        pytest.fail(f"the client ended without {event}")
-
-    def emit(self, *values: Any) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(values).encode() + b"\n")
-
-    async def ask(self, path: str, body: Any = None, attachment: str = "") -> Any:
-        """The ack of an event."""
-        self.emit(path, body, attachment)
-        [answer] = await self.until("ack")
-        return answer
+def client(clients: NodeClients, url: str, transports: str, auth: Any = None) -> AbstractAsyncContextManager[NpmClient]:
+    return npm_client(clients, SCRIPT, url, transports, json.dumps(auth or {}))
 
 
-@asynccontextmanager
-async def client(clients: NodeClients, url: str, transports: str, auth: Any = None) -> AsyncIterator[Client]:
-    process = await asyncio.create_subprocess_exec(
-        clients.node, "--eval", SCRIPT, url, transports, json.dumps(auth or {}), cwd=clients.folder,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield Client(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-@pytest.mark.parametrize("server", ["uvicorn-websockets", "uvicorn-ours"])
+@pytest.mark.parametrize("server", UVICORNS)
 async def test_acks_of_every_length(server: str, free_port: int) -> None:
     """Around the lengths at which frames get longer headers (RFC 6455 §5.2), and where short ways end."""
     async with (
@@ -106,7 +68,7 @@ async def test_acks_of_every_length(server: str, free_port: int) -> None:
 
 
 @pytest.mark.time_limit(60)
-@pytest.mark.parametrize("server", ["uvicorn-websockets", "uvicorn-ours"])
+@pytest.mark.parametrize("server", UVICORNS)
 @pytest.mark.parametrize("transports", ["polling", "websocket", "polling,websocket"])
 async def test_the_official_client(clients: NodeClients, server: str, transports: str, free_port: int) -> None:
     async with served(server, "socketio", free_port) as url:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ from websockets.asyncio.client import connect
 
 from tests.integration.browser import browsing, running
 from tests.integration.harness import within
+from tests.integration.npm_client import NpmClient, npm_client
 from tests.integration.sockjs_app import ALLOWED
 from tests.integration.test_asgi import ask, served
-from tests.integration.test_socketio import Client
 from tests.integration.test_socketio import client as socketio_client
 from tests.support.parts import NodeClients
 
@@ -50,21 +49,11 @@ require("readline").createInterface({ input: process.stdin }).on("line", (line) 
 """
 
 
-@asynccontextmanager
-async def client(clients: NodeClients, url: str, transport: str) -> AsyncIterator[Client]:
-    process = await asyncio.create_subprocess_exec(
-        clients.node, "--eval", SCRIPT, url.replace("ws:", "http:"), transport, cwd=clients.folder,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield Client(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+def client(clients: NodeClients, url: str, transport: str) -> AbstractAsyncContextManager[NpmClient]:
+    return npm_client(clients, SCRIPT, url.replace("ws:", "http:"), transport)
 
 
-async def answer(client: Client, path: str, body: Any = None) -> Any:
+async def answer(client: NpmClient, path: str, body: Any = None) -> Any:
     """The response to a request."""
     client.emit({"path": path, "body": body, "correlationId": "1"})
     [found] = await client.until("answer")
@@ -72,7 +61,7 @@ async def answer(client: Client, path: str, body: Any = None) -> Any:
     return found
 
 
-def tell(client: Client, path: str) -> None:
+def tell(client: NpmClient, path: str) -> None:
     """A request that nobody answers."""
     client.emit({"path": path, "metadata": {"noReply": True}})
 
@@ -124,7 +113,7 @@ async def test_it_comes_back_after_a_restart(clients: NodeClients, transport: st
 
 
 @pytest.mark.time_limit(60)
-@pytest.mark.parametrize("server", ["granian", "hypercorn", "uvicorn-wsproto"])
+@pytest.mark.parametrize("server", ["granian", "hypercorn", "uvicorn-wsproto", "uvicorn-httptools"])
 async def test_other_servers(clients: NodeClients, server: str, free_port: int) -> None:
     async with served(server, APPLICATION, free_port) as url:
         for transport in TRANSPORTS:

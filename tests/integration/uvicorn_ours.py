@@ -1,4 +1,4 @@
-"""`python -m tests.integration.uvicorn_ours --host H --port P MODULE:FACTORY`: uvicorn with our WebSockets."""
+"""`python -m tests.integration.uvicorn_ours --host H --port P --http h11 MODULE:FACTORY`: uvicorn, our WebSockets."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--http", choices=("h11", "httptools"))
     parser.add_argument("factory")
     given = parser.parse_args()
     module, _, name = given.factory.partition(":")
     application: Any = getattr(import_module(module), name)()
-    uvicorn.run(application, host=given.host, port=given.port, log_level="warning", ws=application.websockets)
+    where = {"host": given.host, "port": given.port, "http": given.http}
+    uvicorn.run(application, log_level="warning", ws=application.websockets, **where)
 
 
 if __name__ == "__main__":

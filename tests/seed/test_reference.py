@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mycelia import BaseSubsystem, MessageSystem, server
+from mycelia.edge.certificates import TlsConfig
 from mycelia.edge.errorlog import ErrorsConfig
 from mycelia.kernel.mailbox import QueueConfig
 from mycelia.kernel.router import RouteSettings
@@ -25,7 +26,6 @@ from mycelia.websocket import (
     WebSocketContract,
     WebSocketFacet,
 )
-from mycelia.websocket.certificates import TlsConfig
 from mycelia.websocket.drain import DrainConfig
 from mycelia.websocket.engines.sockjs_options import SockjsOptions
 from mycelia.websocket.limits import LimitsConfig

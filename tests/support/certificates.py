@@ -1,4 +1,4 @@
-"""Certificates for tests: one for 127.0.0.1, ::1 and localhost that signs itself, written as PEM files."""
+"""Certificates for tests: for 127.0.0.1, ::1 and localhost, written as PEM files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
 
@@ -40,23 +41,35 @@ class Issued:
         return ssl.create_default_context(cafile=self.certificate)
 
 
-def issue(folder: Path, name: str = "localhost", password: str | None = None) -> Issued:
-    """A new certificate under the same file names: whoever reads them again has the new one."""
+def issue(
+    folder: Path, name: str = "localhost", password: str | None = None, authority: Issued | None = None
+) -> Issued:
+    """A new certificate under the same file names: whoever reads them again has the new one.
+
+    It signs itself, unless another one is its authority.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     names = [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(each)) for each in ("127.0.0.1", "::1"))]
+    issuer, signer = subject, key
+    if authority is not None:
+        issuer = x509.load_pem_x509_certificate(Path(authority.certificate).read_bytes()).subject
+        loaded = load_pem_private_key(Path(authority.key).read_bytes(), None)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+        signer = loaded
+    constraints = x509.BasicConstraints(authority is None, 0 if authority is None else None)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(constraints, critical=True)
+        .sign(signer, hashes.SHA256())
     )
     lock = NoEncryption() if password is None else BestAvailableEncryption(password.encode())
     files = folder / f"{name}.pem", folder / f"{name}.key"

@@ -6,14 +6,15 @@ own keys is in the seed's units, milliseconds. An unknown key, or one key in bot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field, fields
 from typing import Any, TypeVar, get_type_hints
 
 from mycelia.errors import ConfigError
 from mycelia.kernel.rate import Rate, RateLimiter
 
-__all__ = ["between", "check_fields", "mapping", "one_of_sections", "rate_of", "seconds", "section"]
+__all__ = ["below", "between", "check_fields", "mapping", "one_of_sections", "rate_of", "seconds", "section"]
 
 _MILLISECONDS = {"unit": "milliseconds"}
 _HUGE = 2**64  # no number of a configuration is near; nan and infinity are not below it
@@ -92,6 +93,15 @@ def one_of_sections(name: str, given: Mapping[str, Any], known: Sequence[str]) -
             raise ConfigError(f"{name}.{key}", f"unknown section; known: {', '.join(known)}")
 
 
+@contextmanager
+def below(name: str) -> Iterator[None]:
+    """What is wrong inside is wrong in a part of the section `name`: `tls.key` becomes `server.tls.key`."""
+    try:
+        yield
+    except ConfigError as fault:
+        raise ConfigError(f"{name}.{fault.key}", fault.problem) from None
+
+
 def between(key: str, value: float, low: float, high: float, unit: str = "") -> None:
     """Raises unless `low <= value <= high`."""
     if not low <= value <= high:
@@ -116,10 +126,8 @@ def rate_of(key: str, given: Any) -> Rate | None:
         values[target] = value / 1000 if name == "windowMs" and isinstance(value, (int, float)) else value
     if len(values) < 2:
         raise ConfigError(key, "expected both maxMessages and windowMs (or max_messages and window)")
-    try:
+    with below(key):
         return Rate(**values)
-    except ConfigError as fault:
-        raise ConfigError(f"{key}.{fault.key}", fault.problem) from None
 
 
 def _camel(name: str) -> str:

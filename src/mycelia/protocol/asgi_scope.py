@@ -23,6 +23,7 @@ __all__ = [
     "answer",
     "checked_path",
     "encoded",
+    "parting",
     "path_of",
     "read_scope",
     "refuse",
@@ -136,10 +137,21 @@ async def refuse(scope: Mapping[str, Any], send: Send, reply: HttpReply) -> None
 
 async def answer(scope: Mapping[str, Any], send: Send, reply: HttpReply) -> None:
     """Answers a plain request."""
-    await _reply(send, "http.response", reply, scope.get("method") == "HEAD")
+    await _reply(send, "http.response", reply, scope.get("method") == "HEAD", parting(scope, reply.status))
 
 
-async def _reply(send: Send, prefix: str, reply: HttpReply, head_only: bool) -> None:
+def parting(scope: Mapping[str, Any], status: int) -> tuple[tuple[str, str], ...]:
+    """The header with which a server hangs up: on a body that came too slowly, or is too large, while it still comes.
+
+    Else servers would go on reading it (RFC 9112 §9.6). HTTP/2 has no such header, and ends the stream.
+    """
+    early = status in (408, 413) and str(scope.get("http_version", "1.1")).startswith("1")
+    return (("connection", "close"),) if early else ()
+
+
+async def _reply(
+    send: Send, prefix: str, reply: HttpReply, head_only: bool, more: tuple[tuple[str, str], ...] = ()
+) -> None:
     bodiless = reply.status in (204, 304)  # RFC 9110 §8.6: these say no length, or that of another answer
     lines = [] if bodiless else [("content-length", str(len(reply.body)))]
     if reply.body:
@@ -147,7 +159,7 @@ async def _reply(send: Send, prefix: str, reply: HttpReply, head_only: bool) -> 
     given = [(name.lower(), value) for name, value in reply.headers]
     replaced = {name for name, _ in given}
     lines = [line for line in lines if line[0] == "content-length" or line[0] not in replaced]
-    lines += [line for line in given if line[0] not in _HOP_BY_HOP]
+    lines += [*(line for line in given if line[0] not in _HOP_BY_HOP), *more]
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines]
     await send({"type": f"{prefix}.start", "status": reply.status, "headers": headers})
     await send({"type": f"{prefix}.body", "body": b"" if head_only else reply.body, "more_body": False})

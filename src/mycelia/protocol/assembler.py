@@ -15,7 +15,7 @@ from mycelia.protocol.frames import CONTROL_LIMIT_BYTES, FrameFault
 __all__ = ["Assembler", "FrameFault", "Inflate", "Message", "check_close", "check_text"]
 
 Message = tuple[bytes, bool]  # payload, and whether it is binary
-Inflate = Callable[[bytes, int], bytes]
+Inflate = Callable[[bytes | bytearray, int], bytes]
 """Makes a message of its compressed form; raises FrameFault when it is larger than so many bytes."""
 
 _RSV1 = 4
@@ -43,18 +43,14 @@ class Assembler:
 
     Frames of all kinds are fed in the order in which they came. Between messages it holds no buffer, and a
     message that is one frame never makes one. After a FrameFault the connection is over: feed it no more.
-
-    `empty_fragments` counts fragments without payload. They cost the peer two bytes and bring no message
-    nearer, so whoever limits floods reads it, and may set it back.
     """
 
-    __slots__ = ("_binary", "_buffer", "_inflate", "_packed", "_tail", "empty_fragments", "max_bytes")
+    __slots__ = ("_binary", "_buffer", "_inflate", "_packed", "_tail", "max_bytes")
 
     def __init__(self, max_bytes: int, inflate: Inflate | None = None) -> None:
         self.max_bytes = max_bytes
         self._inflate = inflate
         self._packed = False  # the message whose fragments come is compressed
-        self.empty_fragments = 0
         self._buffer: bytearray | None = None
         self._binary = False
         self._tail = b""  # the beginning of a character whose rest is in the next fragment
@@ -104,8 +100,6 @@ class Assembler:
         total = len(buffer) + len(payload)
         if total > self.max_bytes:
             raise self._too_big(total)
-        if not payload:
-            self.empty_fragments += 1
         if not self._binary and not self._packed:
             self._check_piece(payload, fin)
         buffer += payload
@@ -115,7 +109,7 @@ class Assembler:
         if not self._packed:
             return bytes(buffer), self._binary
         assert self._inflate is not None
-        whole = self._inflate(bytes(buffer), self.max_bytes)
+        whole = self._inflate(buffer, self.max_bytes)
         if not self._binary:
             check_text(whole)
         return whole, self._binary

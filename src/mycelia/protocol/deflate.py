@@ -41,7 +41,7 @@ _SERVER_BITS, _CLIENT_BITS = "server_max_window_bits", "client_max_window_bits"
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER = re.compile(rf"[ \t]*;[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*(?:({_TOKEN})|\"((?:[^\"\\]|\\.)*)\"))?")
 _OFFER = re.compile(rf"[ \t]*({_TOKEN})")
-_NEXT = re.compile(r"[ \t]*(?:,|$)")
+_NEXT = re.compile(r"[ \t]*(?:,[ \t,]*|$)")  # empty elements mean nothing (RFC 9110 §5.6.1.2)
 _ENDS = 4
 _BOUNDS = (
     ("server_bits", 9, 15),
@@ -95,7 +95,7 @@ def parse_extensions(lines: Sequence[str]) -> list[Offer]:
     """The extensions that a handshake offers, in order (RFC 6455 §9.1). Raises BadHandshake for what is no list."""
     offers: list[Offer] = []
     for line in lines:
-        at = 0
+        at = len(line) - len(line.lstrip(" \t,"))
         while at < len(line):
             name = _OFFER.match(line, at)
             if name is None:
@@ -207,7 +207,7 @@ class Inflater:
         self._bits, self._context = bits, context
         self._kept = zlib.decompressobj(-bits) if context else None
 
-    def inflate(self, payload: bytes, most: int) -> bytes:
+    def inflate(self, payload: bytes | bytearray, most: int) -> bytes:
         """The message (RFC 7692 §7.2.2). Raises FrameFault: 1009 above `most` bytes, 1007 for what is not deflated.
 
         What is large already is inflated twice, the first time to see how large it becomes: the compressed form, and as
@@ -221,7 +221,7 @@ class Inflater:
         parts = list(self._parts(payload, most))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _parts(self, payload: bytes, most: int) -> Iterator[bytes]:
+    def _parts(self, payload: bytes | bytearray, most: int) -> Iterator[bytes]:
         inflater = self._kept or zlib.decompressobj(-self._bits)
         size = ends = 0
         window = b""
@@ -247,7 +247,7 @@ class Inflater:
             raise FrameFault(Close.INVALID_DATA, "expected a deflated message") from None
 
 
-def _pieces(payload: bytes) -> Iterator[bytes]:
+def _pieces(payload: bytes | bytearray) -> Iterator[bytes | bytearray]:
     """The payload and its tail; zlib hands back what of a piece it has not used yet, again and again."""
     if len(payload) <= _STEP_BYTES:
         yield b"".join((payload, _TAIL))
@@ -264,7 +264,7 @@ Turns = Callable[[Callable[[], object]], Callable[[], object]]
 class Compression(NamedTuple):
     """What compresses for a connection and back, what the 101 says of it, and who says when much may be inflated."""
 
-    inflate: Callable[[bytes, int], bytes]
+    inflate: Callable[[bytes | bytearray, int], bytes]
     deflater: Deflater
     response: str
     turns: Turns | None = None

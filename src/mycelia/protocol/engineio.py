@@ -10,7 +10,7 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
@@ -34,7 +34,6 @@ __all__ = [
     "read_frame",
     "read_payload",
     "write_frame",
-    "write_payload",
 ]
 
 VERSION: Final = "4"
@@ -215,11 +214,6 @@ def part(packet: Packet) -> bytes:
     if SEPARATOR in packet.payload:
         raise ValueError("expected a text without the character 0x1E, which separates packets")
     return _DIGITS[packet.kind] + packet.payload
-
-
-def write_payload(packets: Iterable[Packet]) -> bytes:
-    """The body of a response that holds these packets."""
-    return SEPARATOR.join(map(part, packets))
 
 
 class Waiting:

@@ -93,26 +93,16 @@ class Session:
             self.parting = False
             return [Reply(key, 200, part(_NOOP))]
         out = self.tick(now)
-        if not self._takes_requests(key, out):
-            return out
-        if self._get is not None:
-            out.append(refused(key, Refusal.BAD_REQUEST))
-            self._end(out, End.OVERLAP)
-            return out
-        self._get = key
-        self._upgrade.waits(now)
-        self._flush(out)
+        if self._takes(key, self._get, out):
+            self._get = key
+            self._upgrade.waits(now)
+            self._flush(out)
         return out
 
     def post(self, key: Hashable, now: float) -> list[Output]:
         """The head of a POST; what its body brings is for `body`, unless this refuses it."""
         out = self.tick(now)
-        if not self._takes_requests(key, out):
-            return out
-        if self._post is not None:
-            out.append(refused(key, Refusal.BAD_REQUEST))
-            self._end(out, End.OVERLAP)
-        else:
+        if self._takes(key, self._post, out):
             self._post = key
         return out
 
@@ -270,11 +260,15 @@ class Session:
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _takes_requests(self, key: Hashable, out: list[Output]) -> bool:
-        if self.over or self._socket is not None:
-            out.append(refused(key, Refusal.UNKNOWN_SESSION if self.over else Refusal.BAD_REQUEST))
-            return False
-        return True
+    def _takes(self, key: Hashable, another: Hashable, out: list[Output]) -> bool:
+        """Whether a request may come now, of whose kind `another` may wait; one too many ends the session."""
+        free = self._socket is None and not self.over
+        if free and another is None:
+            return True
+        out.append(refused(key, Refusal.UNKNOWN_SESSION if self.over else Refusal.BAD_REQUEST))
+        if free:
+            self._end(out, End.OVERLAP)
+        return False
 
     def _take(self, packet: Packet, now: float, out: list[Output]) -> None:
         """One packet of the client's; each is a sign of life. Raises PacketFault for what a client may not send."""

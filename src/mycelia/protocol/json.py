@@ -29,7 +29,7 @@ from mycelia.protocol.envelope import (
 )
 from mycelia.protocol.value import MAX_DEPTH, check_value, fits, lower
 
-__all__ = ["JsonCodec"]
+__all__ = ["REFUSALS", "JsonCodec", "may_misfit"]
 
 _DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
 _NOT_OPENING: Final = bytes(byte for byte in range(256) if chr(byte) not in "{[")
@@ -46,7 +46,7 @@ _event = json.Decoder(Event).decode
 _outline = json.Decoder(Outline).decode
 _value = json.Decoder().decode
 _encode = json.Encoder().encode
-_REFUSALS: Final = (MsgspecError, ValueError, RecursionError)
+REFUSALS: Final = (MsgspecError, ValueError, RecursionError)  # what decoders raise
 
 
 class JsonCodec:
@@ -63,7 +63,7 @@ class JsonCodec:
         if payload[2:3] == b"p":
             try:
                 request = _request(payload)
-            except _REFUSALS:
+            except REFUSALS:
                 return from_mapping(self.decode_value(payload))
             if (
                 request.path is not None
@@ -86,7 +86,7 @@ class JsonCodec:
             raise _invalid(f"$: nested more than {MAX_DEPTH} deep") from error
         except (MsgspecError, ValueError) as error:
             raise _invalid(f"the message is not JSON: {str(error).removeprefix('JSON is malformed: ')}") from error
-        if _may_misfit(payload):
+        if may_misfit(payload):
             try:
                 check_value(value)
             except InvalidMessage as error:
@@ -97,7 +97,7 @@ class JsonCodec:
         """The envelope without its contents, which are skipped; of what is none, a request without a path."""
         try:
             return _outline(payload).envelope()
-        except _REFUSALS:
+        except REFUSALS:
             return Request()
 
     def crowded(self, payload: bytes, most: int) -> bool:
@@ -145,15 +145,15 @@ class JsonCodec:
                     envelope = _event(payload)
                 case _:
                     envelope = _request(payload)
-        except _REFUSALS:
+        except REFUSALS:
             return from_mapping(self.decode_value(payload))
         absent = type(envelope) is Request and envelope.path is None
-        if not absent and (not _may_misfit(payload) or is_sound(envelope)):
+        if not absent and (not may_misfit(payload) or is_sound(envelope)):
             return envelope
         return from_mapping(self.decode_value(payload))
 
 
-def _may_misfit(payload: bytes) -> bool:
+def may_misfit(payload: bytes) -> bool:
     """Whether decoded JSON may lie outside the data model; False is certain."""
     return (len(payload) > _SHALLOW and _may_be_deep(payload)) or payload.translate(_DIGITS).find(_LONG) >= 0
 

@@ -1,8 +1,8 @@
-"""What one Socket.IO client is connected to, on the server's side: namespaces, acks, and packets in pieces.
+"""What one Socket.IO client is connected to, on the server's side: namespaces, and packets in pieces.
 
 One Engine.IO session carries all namespaces of a client. Each of its messages is fed to `receive`, which says what it
 means; what the server does returns the messages to send. What is no packet, or comes where it may not, is a PacketFault
-after which the session is over. Nothing here waits or reads a clock.
+after which the session is over. Which acks are awaited is for others to know. Nothing here waits or reads a clock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from enum import Enum
 from math import inf
 from typing import Any, NamedTuple
 
-from mycelia.errors import Overloaded
 from mycelia.protocol.engineio import PacketFault
 from mycelia.protocol.envelope import ProtocolFault
 from mycelia.protocol.socketio import (
@@ -40,7 +39,6 @@ class Bounds:
     attachments: int = 64
     namespaces: int = 16
     namespace_length: int = 128
-    pending_acks: int = 256  # of one namespace; 0 where somebody else knows which are awaited
     connect_timeout: float = 45.0  # without any namespace
     auth_bytes: int = 16 * 1024  # of what CONNECT brings, as of a head in HTTP
 
@@ -53,10 +51,9 @@ class Joining(NamedTuple):
 
 
 class Left(NamedTuple):
-    """The client has left a namespace; these acks will not come."""
+    """The client has left a namespace."""
 
     namespace: str
-    unanswered: tuple[int, ...]
 
 
 class Called(NamedTuple):
@@ -66,7 +63,7 @@ class Called(NamedTuple):
 
 
 class Acked(NamedTuple):
-    """The client's answer to an event that asked for one."""
+    """The client's answer to an event, whether or not that asked for one."""
 
     packet: SocketPacket
 
@@ -80,40 +77,27 @@ class _Phase(Enum):
     LEFT = "left by the server, which the client may not know yet"
 
 
-_JOINED = _Phase.JOINED  # reading a member of an Enum class costs as much as a call
-
-
-class _Place:
-    """What is known of one namespace."""
-
-    __slots__ = ("asked", "last_id", "phase")
-
-    def __init__(self) -> None:
-        self.phase = _Phase.PENDING
-        self.asked: set[int] = set()
-        self.last_id = -1
+_PENDING, _JOINED, _LEFT = _Phase  # reading a member of an Enum class costs as much as a call
 
 
 class Namespaces:
     """The namespaces of one client. After a PacketFault it must not be used again."""
 
-    __slots__ = ("_awaiting", "_bounds", "_pieces", "_places", "_until", "due", "held_bytes", "stray")
+    __slots__ = ("_awaiting", "_bounds", "_phases", "_pieces", "_until", "due", "held_bytes")
 
     def __init__(self, bounds: Bounds, now: float) -> None:
         self._bounds = bounds
-        self._places: dict[str, _Place] = {}
+        self._phases: dict[str, _Phase] = {}
         self._awaiting: SocketPacket | None = None
         self._pieces: list[bytes] = []
         self.held_bytes = 0  # of a packet whose attachments have not all come
-        self.stray = 0  # packets for a namespace that the server had left, and acks that nobody waits for
         self.due = self._until = now + bounds.connect_timeout  # when `check` is wanted next
 
     # -- what the client sends -----------------------------------------------------------------------
 
     def passes(self, text: bytes) -> bool:
         """Whether a text is an event for the main namespace, whole as it stands: `receive` in short."""
-        place = self._places.get(MAIN)
-        if place is None or place.phase is not _JOINED or self._awaiting is not None:
+        if self._phases.get(MAIN) is not _JOINED or self._awaiting is not None:
             return False
         return len(text) <= self._bounds.packet_bytes and is_plain_event(text)
 
@@ -134,7 +118,8 @@ class Namespaces:
                 return self._leave(packet, now)
             case SocketKind.CONNECT_ERROR:
                 raise PacketFault("expected no CONNECT_ERROR from a client")
-        self._place(packet)
+        if self._phases.get(packet.namespace, _PENDING) is _PENDING:
+            raise PacketFault(f"expected CONNECT and its answer before {packet.kind.name}")
         if packet.awaited:
             self._awaiting, self.held_bytes = packet, size
             return None
@@ -153,32 +138,19 @@ class Namespaces:
         return self._whole(packet)
 
     def _whole(self, packet: SocketPacket) -> Called | Acked | None:
-        place = self._places.get(packet.namespace)
-        if place is None or place.phase is not _JOINED:
-            self.stray += 1
+        """None where the server has left the namespace while this was on its way."""
+        if self._phases.get(packet.namespace) is not _JOINED:
             return None
-        if packet.kind is SocketKind.EVENT:
-            return Called(packet)
-        if self._bounds.pending_acks and packet.id not in place.asked:
-            self.stray += 1
-            return None
-        place.asked.discard(packet.id)
-        return Acked(packet)
-
-    def _place(self, packet: SocketPacket) -> _Place:
-        place = self._places.get(packet.namespace)
-        if place is None or place.phase is _Phase.PENDING:
-            raise PacketFault(f"expected CONNECT and its answer before {packet.kind.name}")
-        return place
+        return Called(packet) if packet.kind is SocketKind.EVENT else Acked(packet)
 
     def _join(self, packet: SocketPacket) -> Joining:
         name = packet.namespace
-        place = self._places.get(name)
-        if place is not None and place.phase is not _Phase.LEFT:
+        phase = self._phases.get(name)
+        if phase is not None and phase is not _LEFT:
             raise PacketFault("expected one CONNECT to a namespace, got another")
         if len(name) > self._bounds.namespace_length:
             raise PacketFault(f"expected a namespace of at most {self._bounds.namespace_length} characters", 1009)
-        if place is None and len(self._places) >= self._bounds.namespaces:
+        if phase is None and len(self._phases) >= self._bounds.namespaces:
             raise PacketFault(f"expected at most {self._bounds.namespaces} namespaces", 1008)
         if len(packet.data) > self._bounds.auth_bytes:
             raise PacketFault(f"CONNECT: expected at most {self._bounds.auth_bytes} bytes", 1009)
@@ -186,17 +158,17 @@ class Namespaces:
             auth = packet.value() or {}
         except ProtocolFault as fault:
             raise PacketFault(f"CONNECT: {fault.message}") from None
-        self._places[name] = _Place()
+        self._phases[name] = _PENDING
         self.due = inf
         return Joining(name, auth)
 
     def _leave(self, packet: SocketPacket, now: float) -> Left | None:
         """Also before its CONNECT is answered: then `accept` finds nobody."""
-        place = self._places.get(packet.namespace)
-        if place is None:
+        phase = self._phases.get(packet.namespace)
+        if phase is None:
             raise PacketFault("expected CONNECT before DISCONNECT")
         self._forget(packet.namespace, now)
-        return None if place.phase is _Phase.LEFT else Left(packet.namespace, tuple(sorted(place.asked)))
+        return None if phase is _LEFT else Left(packet.namespace)
 
     def check(self, now: float) -> None:
         """Raises PacketFault when the client has been without a namespace for too long."""
@@ -207,57 +179,33 @@ class Namespaces:
 
     def joined(self, namespace: str) -> bool:
         """Whether the client is connected to it; only then anything can be sent there."""
-        place = self._places.get(namespace)
-        return place is not None and place.phase is _JOINED
+        return self._phases.get(namespace) is _JOINED
 
     def accept(self, namespace: str, sid: str) -> tuple[Message, ...]:
         """Grants a CONNECT; nothing is sent when the client no longer waits for it."""
-        place = self._places.get(namespace)
-        if place is None or place.phase is not _Phase.PENDING:
+        if self._phases.get(namespace) is not _PENDING:
             return ()
-        place.phase = _Phase.JOINED
+        self._phases[namespace] = _JOINED
         return (connected(namespace, sid),)
 
     def refuse(self, namespace: str, now: float, message: str, data: object = None) -> tuple[Message, ...]:
         """Answers a CONNECT with CONNECT_ERROR; the client may ask again."""
-        place = self._places.get(namespace)
-        if place is None or place.phase is not _Phase.PENDING:
+        if self._phases.get(namespace) is not _PENDING:
             return ()
         self._forget(namespace, now)
         return (connect_error(namespace, message, data),)
 
     def leave(self, namespace: str, now: float) -> tuple[Message, ...]:
-        """Ends the client's connection to a namespace; what it has sent meanwhile is dropped and counted."""
-        place = self._places.get(namespace)
-        if place is None or place.phase is not _JOINED:
+        """Ends the client's connection to a namespace; what it has sent meanwhile is dropped."""
+        if not self.joined(namespace):
             return ()
-        self._places[namespace] = left = _Place()
-        left.phase = _Phase.LEFT
-        self._rest(now, place)
+        self._phases[namespace] = _LEFT
+        self._rest(now, _JOINED)
         return (disconnect(namespace),)
 
     def emit(self, namespace: str, values: Sequence[Any]) -> tuple[Message, ...]:
         """An event, its name first; nothing when the client is not there. Raises InvalidMessage."""
         return write_packet(SocketKind.EVENT, namespace, None, values) if self.joined(namespace) else ()
-
-    def ask(self, namespace: str, values: Sequence[Any]) -> tuple[int, tuple[Message, ...]]:
-        """An event that wants an ack, and its id. Raises Overloaded, InvalidMessage, and KeyError: not there."""
-        place = self._places.get(namespace)
-        if place is None or place.phase is not _JOINED:
-            raise KeyError(namespace)
-        if len(place.asked) >= self._bounds.pending_acks > 0:
-            raise Overloaded("acks that one client owes", self._bounds.pending_acks)
-        id_ = place.last_id + 1
-        messages = write_packet(SocketKind.EVENT, namespace, id_, values)
-        place.last_id = id_
-        place.asked.add(id_)
-        return id_, messages
-
-    def forget(self, namespace: str, id_: int) -> None:
-        """Nobody waits for this ack any more; one that comes yet is a stray."""
-        place = self._places.get(namespace)
-        if place is not None:
-            place.asked.discard(id_)
 
     def answer(self, namespace: str, id_: int, values: Sequence[Any]) -> tuple[Message, ...]:
         """The ack of a client's event; nothing when the client is not there. Raises InvalidMessage."""
@@ -266,11 +214,11 @@ class Namespaces:
     # -- inside --------------------------------------------------------------------------------------
 
     def _forget(self, namespace: str, now: float) -> None:
-        self._rest(now, self._places.pop(namespace))
+        self._rest(now, self._phases.pop(namespace))
 
-    def _rest(self, now: float, left: _Place) -> None:
+    def _rest(self, now: float, was: _Phase) -> None:
         """Without a namespace a client has only so much time, which no refusal gives it anew."""
-        if left.phase is _JOINED:
+        if was is _JOINED:
             self._until = now + self._bounds.connect_timeout
-        if all(place.phase is _Phase.LEFT for place in self._places.values()):
+        if all(phase is _LEFT for phase in self._phases.values()):
             self.due = self._until

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from msgspec import MsgspecError, Struct, json
+from msgspec import Struct, json
 
 from mycelia.errors import InvalidMessage
 from mycelia.protocol.engineio import PacketFault
-from mycelia.protocol.json import JsonCodec
+from mycelia.protocol.json import REFUSALS, JsonCodec
 from mycelia.protocol.value import fits, lower
 
 __all__ = [
@@ -68,7 +68,6 @@ _LARGEST_ID: Final = 2**53 - 1  # what JavaScript can count
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 _MARK: Final = "_placeholder"
 _CODEC: Final = JsonCodec()
-_REFUSALS: Final = (MsgspecError, ValueError, RecursionError)
 
 
 class _Object(Struct, gc=False):
@@ -138,7 +137,7 @@ def read_packet(text: bytes, max_attachments: int) -> SocketPacket:
     if id_ is not None and (kind not in _BINARY or id_ > _LARGEST_ID):
         raise PacketFault("expected an id on events and acks only, of at most 2**53 - 1")
     data = text[head.end() :]
-    return SocketPacket(kind, name, id_, _check(kind, id_, data), data, awaited)
+    return SocketPacket(kind, name, id_, _checked_name(kind, id_, data), data, awaited)
 
 
 def is_plain_event(text: bytes) -> bool:
@@ -148,7 +147,7 @@ def is_plain_event(text: bytes) -> bool:
         return False
     try:
         return _call(text[head.end() :]).name not in RESERVED
-    except _REFUSALS:
+    except REFUSALS:
         return False
 
 
@@ -162,8 +161,8 @@ def _namespace(raw: bytes) -> str:
     return name
 
 
-def _check(kind: SocketKind, id_: int | None, data: bytes) -> str | int | float | None:
-    """The name of an event; raises PacketFault where data does not have the shape that its kind demands."""
+def _checked_name(kind: SocketKind, id_: int | None, data: bytes) -> str | int | float | None:
+    """The name of an event, None for other kinds; PacketFault for data of another shape than its kind demands."""
     try:
         match kind:
             case SocketKind.EVENT:
@@ -183,7 +182,7 @@ def _check(kind: SocketKind, id_: int | None, data: bytes) -> str | int | float 
                     _object(data)
             case SocketKind.CONNECT_ERROR:
                 (_text if data[:1] == b'"' else _object)(data)
-    except _REFUSALS:
+    except REFUSALS:
         raise PacketFault(f"expected the data of {kind.name} to be {_SHAPES[kind]} in JSON") from None
     return None
 

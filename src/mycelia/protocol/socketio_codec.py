@@ -12,10 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct, json
+
 from mycelia.protocol.codes import Code
 from mycelia.protocol.engineio import PacketFault
 from mycelia.protocol.envelope import Envelope, ProtocolFault, Request, Response, from_mapping, to_mapping
-from mycelia.protocol.json import JsonCodec
+from mycelia.protocol.json import REFUSALS, JsonCodec, may_misfit
 from mycelia.protocol.socketio import (
     MAIN,
     RESERVED,
@@ -42,6 +44,16 @@ _APART: Final = RESERVED | {WHOLE}
 _EVENT, _ACK = SocketKind.EVENT, SocketKind.ACK
 _JSON: Final = JsonCodec()
 _PREFIX: Final = "s-"  # of the correlation ids of our own requests; what follows is the id of their ack
+
+
+class _Event(Struct, array_like=True, gc=False):
+    """An event that is a path and a body; what comes behind is skipped."""
+
+    name: str
+    body: Any = None
+
+
+_read_event = json.Decoder(_Event).decode
 
 
 class _Reply(NamedTuple):
@@ -111,10 +123,9 @@ class SocketioCodec:
         try:
             if head := _PLAIN(payload):
                 id_ = int(head[1]) if head[1] else None
-                values: Any = _JSON.decode_value(payload[head.end() :])
-                if values and type(values[0]) is str and values[0] not in _APART:
-                    body = values[1] if len(values) > 1 else None
-                    return Request(values[0], body, id_, None if head[1] else {"noReply": True})
+                event = _plain_event(payload[head.end() :])
+                if event is not None:
+                    return Request(event.name, event.body, id_, {"noReply": True} if id_ is None else None)
             text, pieces = _split(payload)
             packet = read_packet(text, _MOST)._replace(awaited=0, attachments=tuple(pieces))
             id_ = packet.id if packet.kind is _EVENT else None
@@ -174,6 +185,15 @@ class SocketioCodec:
                 values = [name, value.get("data"), rest] if rest else [name, value.get("data")]
                 return join(write_packet(_EVENT, MAIN, None, values))
         return join(write_packet(_EVENT, MAIN, None, [WHOLE, value]))
+
+
+def _plain_event(data: bytes) -> _Event | None:
+    """The hot case: a path and a body inside the data model; None for what is to be looked at more closely."""
+    try:
+        event = _read_event(data)
+    except REFUSALS:
+        return None
+    return None if event.name in _APART or may_misfit(data) else event
 
 
 def _asked(packet: SocketPacket, values: list[Any]) -> Envelope:

@@ -9,11 +9,11 @@ from enum import Enum
 from hashlib import sha256
 from html import escape
 from typing import Final
-from urllib.parse import urlsplit
 
 from msgspec import json
 
-from mycelia.protocol.handshake import Handshake, Headers, HttpReply
+from mycelia.protocol.handshake import Handshake, HttpReply
+from mycelia.protocol.plain_request import sent_headers
 from mycelia.protocol.sockjs_styles import RECEIVING, SENDING
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "not_allowed",
     "preflight",
     "sticky",
-    "with_origin",
 ]
 
 _PLAIN: Final = "text/plain; charset=UTF-8"
@@ -45,7 +44,6 @@ COOKIE: Final = "JSESSIONID"
 
 _IFRAME: Final = re.compile(r"/iframe[0-9a-z_.-]*\.html")
 _SESSION: Final = re.compile(r"/[^/.]{1,128}/([^/.]{1,128})/([a-z_]+)")
-_HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9_, -]{1,1024}")
 _COOKIE_VALUE: Final = re.compile(r"[A-Za-z0-9!#$%&'()*+./:<=>?@\[\]^_`{|}~-]{1,256}")
 _PAGE: Final = """<!DOCTYPE html>
 <html>
@@ -138,15 +136,13 @@ def info(websocket: bool, cookie: bool, entropy: int, request: Handshake) -> Htt
 
 def preflight(target: Target, request: Handshake) -> HttpReply:
     """The answer to OPTIONS. Whoever may not come must not get it."""
-    headers: tuple[tuple[str, str], ...] = (
+    headers = (
         *_CACHED,
         *cors(request),
         ("Access-Control-Allow-Methods", ", ".join(target.methods)),
         ("Access-Control-Max-Age", str(_YEAR)),
+        *sent_headers(request),
     )
-    asked = request.headers.get("access-control-request-headers") or ""
-    if _HEADER_NAMES.fullmatch(asked):
-        headers = (*headers, ("Access-Control-Allow-Headers", asked))
     return HttpReply(204, b"", headers)
 
 
@@ -170,7 +166,10 @@ def framing(origins: Sequence[str]) -> tuple[str, str]:
 
 
 def cors(request: Handshake) -> tuple[tuple[str, str], ...]:
-    """What lets the page that asked read the answer. Whoever may not come must not get it."""
+    """What lets the page that asked read the answer. Whoever may not come must not get it.
+
+    Its credentials are always allowed, for `sockjs-client` asks with them; for whom they count is another question.
+    """
     origin = request.headers.get("origin")
     if origin is None:
         return (("Vary", "Origin"),)
@@ -182,36 +181,16 @@ def cors(request: Handshake) -> tuple[tuple[str, str], ...]:
 
 
 def sticky(request: Handshake) -> tuple[str, str]:
-    """The cookie by which load balancers find the server again: as it came, or a first one."""
+    """The cookie by which load balancers find the server again: as it came, or a first one.
+
+    To requests of other sites' pages browsers add it only if it says `SameSite=None`, which it may over TLS alone
+    (RFC 6265bis §5.7); it is no secret and gives nobody rights. Over plain HTTP it is what every SockJS server sends.
+    """
     value = "dummy"
     for line in request.headers.lines("cookie"):
         for each in line.split(";"):
             name, _, given = each.strip().partition("=")
             if name == COOKIE and _COOKIE_VALUE.fullmatch(given):
                 value = given
-    return ("Set-Cookie", f"{COOKIE}={value}; Path=/")
-
-
-def with_origin(request: Handshake, script: bool = False) -> Handshake:
-    """The request with the origin of the page that makes it, where a browser names that in other ways than by Origin.
-
-    Scripts, frames and GETs to one's own origin go out without Origin; their Sec-Fetch-Site says what they are (Fetch
-    Metadata §2.3), and no page can set that. Browsers do not say it over plain HTTP, where Referer is all there is. A
-    page of which no more is known counts as `null`, and so does whoever asks for a `script`, which only pages do.
-    """
-    site, referer = request.headers.get("sec-fetch-site"), request.headers.get("referer")
-    told = site in ("same-origin", "same-site", "cross-site") or (site is None and (script or referer is not None))
-    if request.headers.lines("origin") or not told:
-        return request
-    # As https:// it has the port of Host, or none, whether or not a proxy before us ends TLS.
-    origin = f"https://{request.host}" if site == "same-origin" else _origin_of(referer)
-    headers = Headers((*request.headers.items(), ("origin", origin)))
-    return Handshake(request.method, request.target, headers, request.remote, request.secure)
-
-
-def _origin_of(url: str | None) -> str:
-    try:
-        parts = urlsplit(url or "")
-    except ValueError:
-        return "null"
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") and parts.netloc else "null"
+    anywhere = "; SameSite=None; Secure" if request.secure else ""
+    return ("Set-Cookie", f"{COOKIE}={value}; Path=/{anywhere}")

@@ -152,7 +152,7 @@ class Session:
         elif self._key is not None and self._style is not None:  # whoever receives now is told of the loss before
             out += [Write(self._key, self._style.wrap(_INTERRUPTED)), Finish(self._key)]
             self._key = None
-        self._end(End.LOST, _INTERRUPTED, now, out)
+        self._end(End.LOST, self._closing or _INTERRUPTED, now, out)
         return out
 
     # -- what the server does ------------------------------------------------------------------------

@@ -26,6 +26,9 @@ class CanTake(Protocol):
 
     def takes(self, scope: Scope) -> bool: ...
 
+    async def close(self) -> None:
+        """Ends the connections that it has, for their server stops; returns when they are gone, or time is up."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
@@ -61,15 +64,22 @@ class ServerApplication:
         if found is not None:
             await found[0](found[1], receive, send)
             return
-        sockets = self.sockets()
+        closing = facet is not None and facet.closing
+        sockets = None if closing else self.sockets()
         if sockets is not None and (scope["type"] == "websocket" or sockets.takes(scope)):
             await sockets(scope, receive, send)  # a WebSocket that it does not take is told so there
         elif scope["type"] == "http" and facet is not None and facet.is_running():
             await facet.dispatch.serve(scope, receive, send)
         else:
-            reply = _NO_SOCKETS if scope["type"] == "websocket" else _NOT_SERVING
+            reply = _NO_SOCKETS if scope["type"] == "websocket" and not closing else _NOT_SERVING
             with suppress(OSError):  # it left without its answer
                 await (answer if scope["type"] == "http" else refuse)(scope, send, reply)
+
+    async def close_sockets(self) -> None:
+        """Ends the connections of `sockets`."""
+        sockets = self.sockets()
+        if sockets is not None:
+            await sockets.close()
 
     def sockets(self) -> CanTake | None:
         """The endpoints of the system's other subsystems that ASGI servers can serve; None for none.

@@ -53,15 +53,14 @@ class Authentication:
         )
         if not credential.empty and (wait := self._failures.wait(network)):
             raise RateLimited("a login", wait)
+        deadline = asyncio.timeout(self._config.deadline)
         try:
-            async with asyncio.timeout(self._config.deadline):
+            async with deadline:
                 return await self._judges.judge(credential, network)
         except NoCredential:
             if self._config.mode == "required":
                 raise Unauthorized("no credential of a kind that is known here was given") from None
             return None
-        except TimeoutError:
-            raise RequestTimeout("authentication", self._config.deadline) from None
         except (Unauthorized, Forbidden, Unavailable) as fault:
             logger.info("a request is refused: %s", hide(str(fault), secrets_of(credential)))
             kind = next(each for each in (Unavailable, Forbidden, Unauthorized) if isinstance(fault, each))
@@ -70,6 +69,8 @@ class Authentication:
             task = asyncio.current_task()
             if isinstance(fault, asyncio.CancelledError) and (task is None or task.cancelling()):
                 raise  # it is the request that is cancelled, and not something of the authenticator's own
+            if isinstance(fault, TimeoutError) and deadline.expired():  # it may raise its own
+                raise RequestTimeout("authentication", self._config.deadline) from None
             details = {"errorId": self._report(fault, credential)}
             raise HandlerError("the handler failed", details=details) from None
 

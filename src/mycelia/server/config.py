@@ -6,23 +6,35 @@ key, or one key in both spellings, is a ConfigError that names it.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from mycelia.auth import Authenticator
-from mycelia.edge.address import Proxies
+from mycelia.edge.certificates import TlsConfig, read_tls
 from mycelia.edge.errorlog import ErrorsConfig
 from mycelia.edge.judge import settled_mode
-from mycelia.edge.settings import between, check_fields, mapping, one_of_sections, rate_of, seconds, section
+from mycelia.edge.place import check_one_place, check_place
+from mycelia.edge.rules import check_names, check_proxies
+from mycelia.edge.settings import below, between, check_fields, mapping, one_of_sections, rate_of, seconds, section
 from mycelia.errors import ConfigError
 from mycelia.kernel.rate import Rate
-from mycelia.protocol.forwarded import WAYS
-from mycelia.protocol.handshake import check_origin_rule, is_host_rule
 from mycelia.server.engines.base import ENGINES
 
-__all__ = ["AuthenticationConfig", "Config", "HealthConfig", "HttpLimits", "ServerConfig", "load_config"]
+__all__ = [
+    "HOST",
+    "PORT",
+    "AuthenticationConfig",
+    "Config",
+    "HealthConfig",
+    "HttpLimits",
+    "ServerConfig",
+    "load_config",
+]
 
+HOST = "0.0.0.0"
+PORT = 8000
 _FAILED_LOGINS = Rate(20, 60.0)
 
 
@@ -31,8 +43,11 @@ class ServerConfig:
     """Where and with which HTTP server to listen, and what is served beside routes (section `server`)."""
 
     type: str = "uvicorn"
-    host: str = "0.0.0.0"
-    port: int = 8000
+    host: str | tuple[str, ...] = HOST
+    port: int = PORT
+    unix_socket: str | None = None
+    socket_mode: str = "600"
+    tls: TlsConfig | ssl.SSLContext | None = None
     static: Mapping[str, str] = field(default_factory=dict)
     sockets: bool = True
     allowed_origins: tuple[str, ...] = ()
@@ -47,15 +62,10 @@ class ServerConfig:
         between("server.port", self.port, 0, 65535)
         if not isinstance(self.sockets, bool):
             raise ConfigError("server.sockets", f"expected true or false, got {self.sockets!r}")
-        for rule in self.allowed_origins:
-            try:
-                check_origin_rule(rule)
-            except ValueError as fault:
-                raise ConfigError("server.allowed_origins", str(fault)) from None
-        for rule in self.allowed_hosts:
-            if not is_host_rule(rule):
-                problem = f"expected 'example.org', 'example.org:8443' or '*.example.org', got {rule!r}"
-                raise ConfigError("server.allowed_hosts", problem)
+        with below("server"):
+            object.__setattr__(self, "tls", read_tls(self.tls))
+            check_place(self, HOST, PORT)
+            check_names(self.allowed_origins, self.allowed_hosts)
         for prefix, folder in mapping("server.static", self.static).items():
             _check_prefix("server.static", prefix)
             if not isinstance(folder, str) or not folder:
@@ -91,13 +101,8 @@ class HttpLimits:
         for name in ("body_timeout", "send_timeout", "close_timeout"):
             between(f"limits.{name}", getattr(self, name), 0.001, 86400.0, " seconds")
         between("limits.handler_timeout", self.handler_timeout, 0, 86400.0, " seconds")
-        try:
-            Proxies(self.trusted_proxies)
-        except ValueError as fault:
-            problem = f"expected addresses, networks such as '10.0.0.0/8', or 'unix': {fault}"
-            raise ConfigError("limits.trusted_proxies", problem) from None
-        if self.proxy_headers not in WAYS:
-            raise ConfigError("limits.proxy_headers", f"expected {' or '.join(WAYS)}, got {self.proxy_headers!r}")
+        with below("limits"):
+            check_proxies(self.trusted_proxies, self.proxy_headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,9 @@ def load_config(given: Config | Mapping[str, Any] | None) -> Config:
     sections = mapping("config", {} if given is None else given)
     kinds = get_type_hints(Config)
     one_of_sections("config", sections, tuple(kinds))
+    if isinstance(server := sections.get("server"), Mapping):
+        with below("server"):
+            check_one_place(server)
     return Config(**{name: section(name, kinds[name], value) for name, value in sections.items()})
 
 

@@ -19,7 +19,7 @@ from mycelia.errors import Forbidden, InvalidMessage, NoRoute, RequestTimeout
 from mycelia.kernel.caller import CURRENT, Options
 from mycelia.kernel.path import fill
 from mycelia.kernel.router import NO_PARAMS, Route
-from mycelia.protocol.asgi_scope import Event, Receive, Scope, Send, checked_path, read_scope
+from mycelia.protocol.asgi_scope import Event, Receive, Scope, Send, checked_path, parting, read_scope
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Fault, ProtocolFault
 from mycelia.protocol.handshake import BadHandshake, Handshake, check_query, host_allowed
@@ -80,6 +80,7 @@ class Dispatch:
                         async with Attendance(receive):
                             await reply.send(send, head_only=head_only, extra=extra)
                     else:
+                        extra = (*extra, *parting(scope, reply.status))
                         await reply.send(send, head_only=head_only, extra=extra)
                     return
         except ClientLeft:

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Unpack
 
+from mycelia.edge.place import urls_of
 from mycelia.errors import NotRunning, RouteError
 from mycelia.kernel.facet import Facet
 from mycelia.protocol.asgi_scope import Scope, encoded, path_of
 from mycelia.server.config import Config
 from mycelia.server.dispatch import Dispatch
-from mycelia.server.engines.base import Application, EngineOptions, HttpEngine, bind, load_engine
+from mycelia.server.endpoint import Listening, certificates_of, check_abilities, check_renewal, engine_options
+from mycelia.server.engines.base import Application
 from mycelia.server.exposure import announce
 from mycelia.server.router import HttpRoute, HttpSettings
 from mycelia.server.runtime import Runtime
@@ -33,38 +35,39 @@ class ServerFacet(Facet):
         self.runtime = Runtime(config, system, subsystem)
         self.dispatch = Dispatch(self.runtime)
         self._mounts: dict[str, Application] = {}
-        self._engine: HttpEngine | None = None
-        self._address: tuple[str, int] | None = None
+        check_abilities(config.server)
+        self._certificates = certificates_of(config.server)
+        self._listening: Listening | None = None
         self._moving = asyncio.Lock()
         self._running = False
+        self.closing = False  # its port, so that nobody may open a socket there
 
     # -- server ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Listens, unless somebody else serves `subsystem.asgi`.
 
-        Raises NotRunning when it is listening already, the `OSError` of a failed bind, and EngineError for a library
-        that is not installed; then nothing listens and `start` may be called again.
+        Raises NotRunning when it is listening already, the `OSError` of a failed bind, EngineError for a library that
+        is not installed, and ConfigError for a certificate that is not there any more; then nothing listens and `start`
+        may be called again.
         """
         async with self._moving:
             if self._running:
                 raise NotRunning("the HTTP server is already running; stop() it first")
             server, subsystem = self.config.server, self.runtime.subsystem
+            self._accept(True)  # before the first request is there
             if server.type != "asgi" and not subsystem.hosted:
-                engine = load_engine(server.type)
-                sock = await bind(server.host, server.port)
-                address = sock.getsockname()[:2]
-                self._accept(True)  # before the first request is there
                 try:
-                    options = EngineOptions(self.config.limits.close_timeout, server.options)
-                    await engine.start(subsystem.asgi, sock, options)
+                    if self._certificates is not None:
+                        self._certificates.reload()
+                    options = engine_options(self.config, self._certificates)
+                    self._listening = await Listening.begin(server, subsystem.asgi, options)
                 except BaseException:
                     self._accept(False)
                     raise
-                self._engine, self._address = engine, (str(address[0]), int(address[1]))
-            self._accept(True)
-        where = "another's server" if self._address is None else "http://{}:{}".format(*self._address)
-        logger.info("serving with %s on %s", server.type, where)
+        if subsystem.hosted and (server.tls is not None or server.unix_socket is not None):
+            logger.warning("server.tls and server.unix_socket have no effect: another's server listens")
+        logger.info("serving with %s on %s", server.type, " and ".join(self.get_urls()) or "another's server")
         announce(self.runtime)
 
     async def drain(self, deadline: float = 30.0) -> None:
@@ -91,9 +94,14 @@ class ServerFacet(Facet):
             self.runtime.accepting = False
             if not await self.runtime.finish(limit):
                 await self.runtime.cancel(limit)
-            engine, self._engine, self._address = self._engine, None, None
-            if engine is not None:
-                await engine.stop()
+            listening, self._listening = self._listening, None
+            if listening is not None:
+                self.closing = True
+                try:
+                    await self.runtime.subsystem.asgi.close_sockets()  # while they can still be told why
+                    await listening.stop()
+                finally:
+                    self.closing = False
             self._running = False
 
     async def dispose(self) -> None:
@@ -110,12 +118,28 @@ class ServerFacet(Facet):
         return self._running and self.runtime.accepting
 
     def get_address(self) -> tuple[str, int] | None:
-        """Host and port; None when it does not listen itself."""
-        return self._address
+        """Host and port, of several the first; None when it does not listen itself, or in the file system."""
+        return None if self._listening is None else next(iter(self._listening.addresses), None)
 
     def get_port(self) -> int | None:
         """The port, the real one also for `port: 0`."""
-        return None if self._address is None else self._address[1]
+        address = self.get_address()
+        return None if address is None else address[1]
+
+    def get_urls(self) -> list[str]:
+        """Where clients find it, if it listens itself: `https://192.0.2.1:8443`, `http+unix:/run/app.sock`."""
+        return [] if self._listening is None else urls_of("http", self.config.server, self._listening.addresses)
+
+    def reload_certificates(self) -> None:
+        """Reads certificate and key anew: the next handshakes get them, established connections stay.
+
+        Raises ConfigError for files that are missing or do not fit, when the old ones go on, and for a server that can
+        not renew (granian).
+        """
+        if self._certificates is not None:
+            check_renewal(self.config.server)
+            self._certificates.reload()
+            logger.info("certificates have been read anew")
 
     # -- routes ------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from mycelia.kernel.compose import compose
 from mycelia.kernel.handler import compile_plan
 from mycelia.kernel.path import Pattern
 from mycelia.kernel.rate import RateLimiter
-from mycelia.kernel.router import Route, Router
+from mycelia.kernel.router import Exposure, Route, Router
 from mycelia.protocol.asgi_scope import encoded
 
 __all__ = ["METHODS", "SAFE", "HttpRoute", "HttpRouter", "HttpSettings", "NoMethod"]
@@ -75,9 +75,9 @@ class HttpRoute:
         wanted = Pattern.parse(target)
         if wanted.rest or pattern.rest:
             raise RouteError(path, "expected no '*', neither in the path nor in its target")
-        exposed = "authenticated" if settings.get("authenticated", False) else "public"
+        exposed: Exposure = "authenticated" if settings.get("authenticated", False) else "public"
         kept = {key: settings[key] for key in ("requires", "timeout", "limit") if key in settings}
-        door = Route(pattern, _pass, compile_plan(_pass, pattern), expose=exposed, **kept)  # type: ignore[arg-type]
+        door = Route(pattern, _pass, compile_plan(_pass, pattern), expose=exposed, **kept)
         compose(door, (), ())
         return cls(method, path, target, door, settings.get("status", 200), MappingProxyType(statuses))
 

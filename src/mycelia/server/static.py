@@ -24,6 +24,7 @@ from mycelia.server.reply import Header, Reply, start_event
 __all__ = ["FileReply", "StaticFolders"]
 
 CHUNK_BYTES = 256 * 1024
+_Found = tuple[int, os.stat_result, str] | str | None
 _SHOWN = ".well-known"  # RFC 8615: the one name with a dot that is meant to be seen
 _UTF8 = frozenset({"application/json", "application/manifest+json", "image/svg+xml"})
 _TYPES = {
@@ -96,7 +97,12 @@ class StaticFolders:
                 return None
         if segments[-1] and not _is_name(segments[-1]):
             return None
-        found = await asyncio.to_thread(_open, folder, segments)
+        opening = asyncio.get_running_loop().run_in_executor(None, _open, folder, segments)
+        try:
+            found = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_give_back)  # the thread goes on, and opens it
+            raise
         if found is None:
             return None
         if isinstance(found, str):
@@ -145,13 +151,19 @@ class StaticFolders:
         return f"{kind}; charset=utf-8" if kind.startswith("text/") or kind in _UTF8 else kind
 
 
+def _give_back(opening: asyncio.Future[_Found]) -> None:
+    """Closes what was opened for nobody."""
+    if not opening.cancelled() and opening.exception() is None and isinstance(found := opening.result(), tuple):
+        os.close(found[0])
+
+
 def _is_name(segment: str) -> bool:
     if not segment or "\\" in segment or "\0" in segment or ":" in segment:
         return False
     return not segment.startswith(".") or segment == _SHOWN
 
 
-def _open(folder: str, segments: list[str]) -> tuple[int, os.stat_result, str] | str | None:
+def _open(folder: str, segments: list[str]) -> _Found:
     """The open file, what is known of it, and its name; "/" for a folder that was asked for without its slash."""
     try:
         path = os.path.realpath(os.path.join(folder, *segments), strict=True)

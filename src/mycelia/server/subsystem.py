@@ -10,6 +10,7 @@ from mycelia.kernel.hook import Hook
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.server.application import ServerApplication
 from mycelia.server.config import load_config
+from mycelia.server.endpoint import check_abilities
 from mycelia.server.engines.base import Application
 from mycelia.server.hook import use_server
 from mycelia.server.router import HttpRoute, HttpSettings
@@ -36,6 +37,7 @@ class ServerSubsystem(BaseSubsystem):
             raise ConfigError("name", f"expected 'server', got {name!r}")
         options = given[0] if given and isinstance(given[0], Mapping) else {}
         config = load_config(options.get("config", settings.get("config")))  # before it is enrolled anywhere
+        check_abilities(config.server)
         super().__init__(name, *given, **settings)
         self.with_sockets = config.server.sockets
         self.hosted = False  # whether another's server runs the system, by its lifespan

@@ -7,11 +7,12 @@ engine's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from mycelia.protocol.handshake import Accept
-from mycelia.testing.echo import EchoPeer
+from mycelia.testing.lifespan import AsgiApp, while_served
+from mycelia.testing.peers import EchoPeer
 from mycelia.websocket.engines.asgi import AsgiEngine
 from mycelia.websocket.engines.base import EngineOptions
 
@@ -20,20 +21,17 @@ __all__ = ["application"]
 _MOST = 64 * 1024 * 1024
 
 
-def application() -> Callable[[Any, Any, Any], Awaitable[None]]:
+def application() -> AsgiApp:
     """An ASGI application that takes messages of up to 64 MiB at any path; the lifespan starts and stops its engine."""
     engine = AsgiEngine()
     engine.on("admit", lambda request: Accept(EchoPeer()))
 
-    async def echo(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
-            await engine.serve(scope, receive, send)
-            return
-        await receive()
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
         await engine.start(EngineOptions(max_message_bytes=_MOST))
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await engine.stop()
-        await send({"type": "lifespan.shutdown.complete"})
+        try:
+            yield
+        finally:
+            await engine.stop()
 
-    return echo
+    return while_served(engine.serve, running)

@@ -6,7 +6,8 @@ There is no kernel above them: what those tests find here is of the protocols.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib import import_module
 from secrets import token_urlsafe
 from typing import Any, cast
@@ -16,6 +17,7 @@ from mycelia.protocol.engineio import PacketFault, Terms
 from mycelia.protocol.engineio_output import Ended
 from mycelia.protocol.namespaces import Bounds, Called, Joining, Namespaces
 from mycelia.testing.draft76 import OldHandshakes
+from mycelia.testing.lifespan import AsgiApp, while_served
 from mycelia.testing.sockjs import sockjs_app
 from mycelia.websocket.engines.base import EngineOptions
 from mycelia.websocket.engines.engineio import Station
@@ -77,23 +79,21 @@ class SocketioEcho:
     def ended(self, end: Ended) -> None: ...
 
 
-def protocol_app(name: str) -> Callable[[Any, Any, Any], Awaitable[None]]:
+def protocol_app(name: str) -> AsgiApp:
     """The application for the tests of `engineio` (any path), `socketio` or `sockjs`."""
     if name == "sockjs":
         return sockjs_app()
     riders: dict[str, Callable[[Line], Rider]] = {"engineio": EngineioEcho, "socketio": SocketioEcho}
     station = Station(EngineOptions(max_message_bytes=_TERMS.max_payload_bytes), _TERMS, riders[name])
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            while (await receive())["type"] == "lifespan.startup":
-                await send({"type": "lifespan.startup.complete"})
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
             station.close()
-            await send({"type": "lifespan.shutdown.complete"})
-        else:
-            await station.serve(scope, receive, send)
 
-    return app
+    return while_served(station.serve, running)
 
 
 async def serve_protocol(name: str, port: int) -> None:

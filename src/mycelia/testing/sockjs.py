@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from mycelia.protocol.asgi_scope import path_of
 from mycelia.protocol.handshake import Accept
+from mycelia.testing.lifespan import AsgiApp, while_served
 from mycelia.testing.peers import ClosingPeer, EchoPeer
 from mycelia.websocket.engines.base import EngineOptions
 from mycelia.websocket.engines.sockjs import SockjsEngine
@@ -21,27 +23,27 @@ _ENDPOINTS: Mapping[str, tuple[type[EchoPeer], Mapping[str, Any]]] = {
 }
 
 
-def sockjs_app() -> Callable[[Any, Any, Any], Awaitable[None]]:
+def sockjs_app() -> AsgiApp:
     """The application; its engines run from the startup to the shutdown of its lifespan. Every origin may come."""
     engines = {path: _engine(peer) for path, (peer, _) in _ENDPOINTS.items()}
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
-            path = path_of(scope)
-            engine = engines.get("/" + path.split("/")[1], engines["/echo"])
-            await engine.serve(scope, receive, send, path)
-            return
-        await receive()
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        path = path_of(scope)
+        engine = engines.get("/" + path.split("/")[1], engines["/echo"])
+        await engine.serve(scope, receive, send, path)
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
         for path, (_, options) in _ENDPOINTS.items():
             library = {"response_bytes": 4096, "client_url": "/sockjs.js", **options}
             await engines[path].start(EngineOptions(path=path, library=library))
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        for engine in engines.values():
-            await engine.stop()
-        await send({"type": "lifespan.shutdown.complete"})
+        try:
+            yield
+        finally:
+            for engine in engines.values():
+                await engine.stop()
 
-    return app
+    return while_served(serve, running)
 
 
 def _engine(peer: type[EchoPeer]) -> SockjsEngine:

@@ -56,6 +56,12 @@ class AsgiApplication:
         """Whether a request is for one of the endpoints, by its path."""
         return scope["type"] in ("websocket", "http") and self._find(scope) is not None
 
+    async def close(self) -> None:
+        """Closes the connections to its endpoints (1001), for their server stops; returns when they are gone."""
+        facet = self._subsystem.find("websocket")
+        if facet is not None:
+            await facet.close_served()
+
     def beside(self, other: Application) -> Application:
         """An application in which this one has its endpoints and the lifespan, and `other` everything else.
 

@@ -190,11 +190,10 @@ class Authentication:
             raise RateLimited("a login", wait)
         credential = Credential(token, "message")
         limit = self.config.deadline or self._runtime.config.connection.connection_timeout
+        deadline = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit):
+            async with deadline:
                 identity = await self._judge(credential, connection)
-        except TimeoutError:
-            raise RequestTimeout(self.path, limit) from None
         except (Unauthorized, Forbidden, Unavailable) as fault:
             logger.info("connection %s is not renewed: %s", connection.id, hide(str(fault), secrets_of(credential)))
             self._runtime.refusals.add(Limit.AUTHENTICATION)
@@ -203,6 +202,8 @@ class Authentication:
             kind = next(each for each in (Unavailable, Forbidden, Unauthorized) if isinstance(fault, each))
             raise kind("the credential was refused") from None
         except Exception as fault:
+            if isinstance(fault, TimeoutError) and deadline.expired():  # it may raise its own
+                raise RequestTimeout(self.path, limit) from None
             details = {"errorId": self._report(fault, credential, connection)}
             raise HandlerError("the handler failed", details=details) from None
         self.renew(connection, identity)

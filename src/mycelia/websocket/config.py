@@ -13,23 +13,26 @@ from dataclasses import dataclass, field
 from os import urandom
 from typing import Any, get_type_hints
 
+from mycelia.edge.certificates import TlsConfig, read_tls
 from mycelia.edge.errorlog import ErrorsConfig
-from mycelia.edge.settings import between, check_fields, mapping, one_of_sections, seconds, section
+from mycelia.edge.place import check_one_place, check_place
+from mycelia.edge.rules import check_names
+from mycelia.edge.settings import below, between, check_fields, mapping, one_of_sections, seconds, section
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
 from mycelia.protocol.deflate import DeflateSettings
-from mycelia.protocol.handshake import Handshake, HttpReply, check_origin_rule, is_host_rule
-from mycelia.websocket.certificates import TlsConfig
+from mycelia.protocol.handshake import Handshake, HttpReply
 from mycelia.websocket.drain import DrainConfig
 from mycelia.websocket.engines.base import engine_names, is_engine
 from mycelia.websocket.limits import LimitsConfig
 from mycelia.websocket.pressure import OverloadConfig
 from mycelia.websocket.requirement import AuthenticationConfig
 
-__all__ = ["Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
+__all__ = ["HOST", "PORT", "Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
 
 
-_ANYWHERE, _PORT = "0.0.0.0", 8080
+HOST = "0.0.0.0"
+PORT = 8080
 
 
 def _uuid(socket: object) -> str:
@@ -43,8 +46,8 @@ class ServerConfig:
     """Where and with which engine to listen (section `websocket`)."""
 
     type: str = "picows"
-    host: str | tuple[str, ...] = _ANYWHERE
-    port: int = _PORT
+    host: str | tuple[str, ...] = HOST
+    port: int = PORT
     unix_socket: str | None = None
     socket_mode: str = "600"
     tls: TlsConfig | ssl.SSLContext | None = None
@@ -68,22 +71,11 @@ class ServerConfig:
             known = ", ".join(engine_names())
             raise ConfigError("websocket.type", f"unknown engine {self.type!r}; known: {known}")
         between("websocket.port", self.port, 0, 65535)
-        _check_place(self)
-        if isinstance(self.tls, ssl.SSLContext) and self.tls.protocol == ssl.PROTOCOL_TLS_CLIENT:
-            raise ConfigError("websocket.tls", "expected a context for servers (PROTOCOL_TLS_SERVER), got a client's")
-        if not isinstance(self.tls, (TlsConfig, ssl.SSLContext, type(None))):
-            problem = f"expected a mapping with `certificate` and `key`, or an ssl.SSLContext, got {self.tls!r}"
-            raise ConfigError("websocket.tls", problem)
+        with below("websocket"):
+            object.__setattr__(self, "tls", read_tls(self.tls))
+            check_place(self, HOST, PORT)
+            check_names(self.allowed_origins, self.allowed_hosts)
         between("websocket.options.max_payload", self.max_payload, 1, 2**40)
-        for rule in self.allowed_origins:
-            try:
-                check_origin_rule(rule)
-            except ValueError as fault:
-                raise ConfigError("websocket.allowed_origins", str(fault)) from None
-        for rule in self.allowed_hosts:
-            if not is_host_rule(rule):
-                problem = f"expected 'example.org', 'example.org:8443' or '*.example.org', got {rule!r}"
-                raise ConfigError("websocket.allowed_hosts", problem)
         if not self.path.startswith("/") or "?" in self.path or "#" in self.path:
             raise ConfigError("websocket.path", f"expected a path such as '/ws', got {self.path!r}")
 
@@ -92,26 +84,6 @@ class ServerConfig:
         """How messages are compressed; None for not at all."""
         given = self.per_message_deflate
         return given if isinstance(given, DeflateSettings) else DeflateSettings() if given else None
-
-
-def _check_place(server: ServerConfig) -> None:
-    """Where it listens: on addresses, or in the file system."""
-    host, path = server.host, server.unix_socket
-    hosts: Any = (host,) if isinstance(host, str) else host
-    if not isinstance(hosts, Sequence) or not hosts or not all(isinstance(each, str) and each for each in hosts):
-        raise ConfigError("websocket.host", f"expected an address or a list of addresses, got {host!r}")
-    if not isinstance(host, str):
-        object.__setattr__(server, "host", tuple(hosts))
-    if path is not None:
-        if not isinstance(path, str) or not path or "\0" in path:
-            raise ConfigError("websocket.unix_socket", f"expected the path of a socket, got {path!r}")
-        if host != _ANYWHERE or server.port != _PORT:
-            problem = "given beside host or port; an endpoint listens in one place, give two endpoints"
-            raise ConfigError("websocket.unix_socket", problem)
-    mode = server.socket_mode
-    if not mode or len(mode.lstrip("0")) > 3 or not mode.isascii() or set(mode) - set("01234567"):
-        problem = f"expected permissions in octal digits such as '660', got {mode!r}"
-        raise ConfigError("websocket.socket_mode", problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +197,8 @@ def _server(given: Any) -> ServerConfig:
     for key in ours:
         if key in values:
             raise ConfigError(f"websocket.options.{key}", f"also given as websocket.{key}; give it once")
-    for key in ("unix_socket", "unixSocket"):
-        if values.get(key) is not None and (other := next((each for each in ("host", "port") if each in values), None)):
-            raise ConfigError(f"websocket.{key}", f"given beside websocket.{other}; an endpoint listens in one place")
-    if isinstance(values.get("tls"), Mapping):
-        values["tls"] = section("websocket.tls", TlsConfig, values["tls"])
+    with below("websocket"):
+        check_one_place(values)
     for key in ("per_message_deflate", "perMessageDeflate"):
         given_here = ours if key in ours else values
         if isinstance(given_here.get(key), Mapping):

@@ -161,9 +161,7 @@ class WebSocketConnection:
             if self.worker is not None:
                 self.worker.flush()
             self._end()
-            if self._outbox and self.transport is not None:
-                self.transport.abort()  # its Close would stand behind all that it does not read
-            elif self.transport is not None:
+            if self.transport is not None:
                 self.transport.close(code, reason)
 
     def ping(self) -> None:

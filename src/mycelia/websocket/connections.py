@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from mycelia.edge.address import Tally, address_key
 from mycelia.errors import ConfigError
+from mycelia.protocol.codes import Close
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.phase import Phase
 
 __all__ = ["Connections"]
+
+_STEP = 0.02  # seconds between two looks at who is left
 
 
 class Connections:
@@ -107,6 +110,15 @@ class Connections:
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, seconds)):
                     await self.emptied.wait()
+
+    async def close(self, seconds: float, which: Callable[[WebSocketConnection], bool]) -> None:
+        """Closes those (1001); returns when they are gone, and after `seconds` at the latest."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        for connection in filter(which, self.living()):
+            connection.close(Close.GOING_AWAY, "the server is stopping")
+        while any(map(which, self.living())) and loop.time() < end:
+            await self.wait_until_left(min(_STEP, end - loop.time()))
 
     def __len__(self) -> int:
         return len(self._open)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import isfunction
 
-from mycelia.errors import ConfigError
-from mycelia.websocket.certificates import Certificates
-from mycelia.websocket.config import Config, ServerConfig
+from mycelia.edge.abilities import Asked, check_asked
+from mycelia.edge.certificates import Certificates
+from mycelia.edge.place import asked_of_place, urls_of
+from mycelia.edge.settings import below
+from mycelia.websocket.config import HOST, PORT, Config, ServerConfig
 from mycelia.websocket.descriptors import descriptor_limit
 from mycelia.websocket.engines.abilities import ABILITIES
 from mycelia.websocket.engines.base import Engine, EngineOptions, engines_that
@@ -23,32 +25,22 @@ def check_abilities(server: ServerConfig, engine: Engine | Callable[[], Engine])
     """
     if isfunction(engine):
         return
-    able = getattr(engine, "abilities", ())
-    for ability, key, asked in _asked(server, hasattr(engine, "serve")):
-        if asked and ability not in able:
-            *some, last = engines_that(ability)
-            others = f"{', '.join(some)} and {last}" if some else last
-            problem = f"the engine {server.type!r} cannot {ABILITIES[ability]}; {others} can"
-            raise ConfigError(f"websocket.{key}", problem)
+    with below("websocket"):
+        name, able = f"the engine {server.type!r}", getattr(engine, "abilities", ())
+        check_asked(name, able, _asked(server, hasattr(engine, "serve")), ABILITIES, engines_that)
 
 
-def _asked(server: ServerConfig, served: bool) -> tuple[tuple[str, str, bool], ...]:
-    """What an endpoint may ask of its engine: the ability, the key that asks for it, and whether it does.
+def _asked(server: ServerConfig, served: bool) -> tuple[Asked, ...]:
+    """What an endpoint may ask of its engine.
 
     Under somebody else's server a host or port would be overlooked; in memory there is none to be had, so that the
     configuration of an application can be tested by another `type` alone.
     """
-    usual = ServerConfig()
-    several = not isinstance(server.host, str) and len(server.host) > 1
     return (
-        ("deflate", "per_message_deflate", server.deflate is not None),
-        ("tls", "tls", server.tls is not None),
-        ("unix_socket", "unix_socket", server.unix_socket is not None),
-        ("addresses", "host", several),
-        ("listen", "host", served and server.host != usual.host),
-        ("listen", "port", served and server.port != usual.port),
-        ("pages", "http", server.http is not None),
-        ("subprotocols", "subprotocols", bool(server.subprotocols)),
+        Asked("deflate", "per_message_deflate", server.deflate is not None),
+        *asked_of_place(server, HOST, PORT, owned=served),
+        Asked("pages", "http", server.http is not None),
+        Asked("subprotocols", "subprotocols", bool(server.subprotocols)),
     )
 
 
@@ -71,6 +63,7 @@ def engine_options(server: ServerConfig, config: Config, gate: Gate, certificate
         door=gate.door,
         allowed_origins=server.allowed_origins,
         screen=lambda request: gate.screen(server, request),
+        abused=gate.abused,
         max_descriptor=descriptor_limit(config.overload.spare_descriptors),
         library=server.options,
     )
@@ -78,10 +71,7 @@ def engine_options(server: ServerConfig, config: Config, gate: Gate, certificate
 
 def urls(server: ServerConfig, engine: Engine) -> list[str]:
     """Where clients find an endpoint that listens: `wss://192.0.2.1:443/ws`, `ws+unix:/run/app.sock:/ws`."""
-    scheme = "ws" if server.tls is None else "wss"
-    if server.unix_socket is not None:
-        return [f"{scheme}+unix:{server.unix_socket}:{server.path}"]
     first = engine.address()
     several = getattr(engine, "addresses", None)
     found = several() if several is not None else [] if first is None else [first]
-    return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{server.path}" for host, port in found]
+    return urls_of("ws", server, found, server.path)

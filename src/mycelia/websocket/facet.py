@@ -8,16 +8,16 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
+from mycelia.edge.certificates import Certificates
 from mycelia.errors import ConnectionNotFound, Disabled, NotRunning, RouteError
 from mycelia.kernel.facet import Facet
 from mycelia.kernel.handler import compile_plan
 from mycelia.kernel.path import Pattern
 from mycelia.kernel.router import Route, RouteSettings
-from mycelia.protocol.codes import Close
+from mycelia.protocol.asgi_scope import CanServe
 from mycelia.protocol.deflate import Negotiator
 from mycelia.websocket.authentication import Authentication
 from mycelia.websocket.broadcast import BroadcastResult, Filter
-from mycelia.websocket.certificates import Certificates
 from mycelia.websocket.config import Config, ServerConfig
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.drain import Drain
@@ -47,7 +47,7 @@ class WebSocketFacet(Facet):
         for server in config.websocket:
             self._engines.append((server, load_engine(server.type)()))
             check_abilities(*self._engines[-1])
-        self._certificates = Certificates(config.websocket)
+        self._certificates = Certificates("websocket", config.websocket)
         self._moving = asyncio.Lock()
         self._running = False
         self._froze = False
@@ -115,10 +115,8 @@ class WebSocketFacet(Facet):
             runtime = self._runtime
             runtime.draining = True
             runtime.pressure.stop()
-            for connection in runtime.connections.living():
-                connection.close(Close.GOING_AWAY, "the server is stopping")
             limit = self.config.connection.close_timeout
-            await runtime.connections.wait_until_left(limit + 0.5)
+            await runtime.connections.close(limit + 0.5, lambda connection: True)
             for _, engine in self._engines:
                 await engine.stop()
             await runtime.close(limit)
@@ -126,6 +124,12 @@ class WebSocketFacet(Facet):
             if self._froze:
                 gc.unfreeze()
                 self._froze = False
+
+    async def close_served(self) -> None:
+        """Closes the connections (1001) that an ASGI server carries, for that one stops; returns like `stop`."""
+        names = {engine.name for engine in self.engines if isinstance(engine, CanServe)}
+        limit = self.config.connection.close_timeout
+        await self._runtime.connections.close(limit + 0.5, lambda each: each.client.engine in names)
 
     async def init(self) -> None:
         if self._runtime.policy is not None:

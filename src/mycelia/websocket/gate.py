@@ -47,6 +47,7 @@ logger = logging.getLogger("mycelia.websocket")
 
 _OTHER_HOST = "this Host is not served here; see websocket.allowedHosts"
 _OTHER_ORIGIN = "this Origin is not allowed; see websocket.allowedOrigins"
+_COUNTED_AS = {421: Limit.HOST, 403: Limit.ORIGIN}  # no other rule for handshakes answers so
 _QUIET = 60.0  # seconds between two warnings about one address
 _FULL = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
 _CROWD = HttpReply(
@@ -73,23 +74,16 @@ class Gate:
     def admit(
         self, server: ServerConfig, framed: bool, request: Handshake, negotiator: Negotiator | None = None
     ) -> Accept | HttpReply:
-        """Decides one handshake (architecture §5); `negotiator` answers offers of compression, where there is any."""
-        refused = Limit.HANDSHAKE
+        """Decides one handshake; `negotiator` answers offers of compression, where there is any."""
         try:
-            if self._proxies:
-                request = self._proxies.unveil(request)
-            if server.allowed_hosts and not host_allowed(request, server.allowed_hosts):
-                refused = Limit.HOST
-                raise BadHandshake(421, _OTHER_HOST)
+            request = self._unveiled(server, request)
             if request.path != server.path:
                 page = server.http(request) if server.http is not None else None
                 if page is not None:
                     return page
                 raise BadHandshake(404, f"not found; the WebSocket is at {server.path}")
             check_upgrade(request)
-            if not origin_allowed(request, server.allowed_origins, server.require_origin):
-                refused = Limit.ORIGIN
-                raise BadHandshake(403, _OTHER_ORIGIN)
+            _check_origin(server, request)
             check_query(request, self._limits.query_parameters)
             check_subprotocols(request)
             known = (*self._codecs, *server.subprotocols)
@@ -99,26 +93,20 @@ class Gate:
             if compression is not None:
                 compression = compression._replace(turns=self._runtime.dispatch.batons.call)
         except BadHandshake as bad:
-            self._runtime.refusals.add(refused)
-            return bad.reply
+            return self._refused(bad)
         return self._crowded(request) or self._accept(server, framed, request, chosen, compression)
 
     def screen(self, server: ServerConfig, request: Handshake) -> HttpReply | None:
         """Why a plain request may not be served, by its Host and Origin; None when it may."""
-        refused = Limit.HANDSHAKE
         try:
-            if self._proxies:
-                request = self._proxies.unveil(request)
-            if server.allowed_hosts and not host_allowed(request, server.allowed_hosts):
-                refused = Limit.HOST
-                raise BadHandshake(421, _OTHER_HOST)
-            if not origin_allowed(request, server.allowed_origins, server.require_origin):
-                refused = Limit.ORIGIN
-                raise BadHandshake(403, _OTHER_ORIGIN)
+            _check_origin(server, self._unveiled(server, request))
         except BadHandshake as bad:
-            self._runtime.refusals.add(refused)
-            return bad.reply
+            return self._refused(bad)
         return None
+
+    def abused(self, session: str) -> bool:
+        """Whether a session, whose client asks for connections in it, has been refused one too often (4429)."""
+        return self._runtime.throttle.abused(session)
 
     def speak(self, engine_type: str, codec: Codec | None) -> None:
         """All connections of engines of this type speak `codec`, where it is one."""
@@ -146,6 +134,18 @@ class Gate:
         """An open connection is another principal's, or nobody's; where that one has enough it is closed (4429)."""
         if connection.is_open and not self.claim(connection):
             connection.close(Close.ABUSE, "too many connections of this user")
+
+    def _unveiled(self, server: ServerConfig, request: Handshake) -> Handshake:
+        """The request as its client made it, whatever proxies are between; BadHandshake for another Host than ours."""
+        if self._proxies:
+            request = self._proxies.unveil(request)
+        if server.allowed_hosts and not host_allowed(request, server.allowed_hosts):
+            raise BadHandshake(421, _OTHER_HOST)
+        return request
+
+    def _refused(self, bad: BadHandshake) -> HttpReply:
+        self._runtime.refusals.add(_COUNTED_AS.get(bad.reply.status, Limit.HANDSHAKE))
+        return bad.reply
 
     def _crowded(self, request: Handshake) -> HttpReply | None:
         runtime = self._runtime
@@ -205,3 +205,8 @@ class Gate:
             self._warned = now
             hint = "if that is a proxy of yours, list it in limits.trusted_proxies"
             logger.warning("%s %s; %s", host, what, hint)
+
+
+def _check_origin(server: ServerConfig, request: Handshake) -> None:
+    if not origin_allowed(request, server.allowed_origins, server.require_origin):
+        raise BadHandshake(403, _OTHER_ORIGIN)

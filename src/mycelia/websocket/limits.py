@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from mycelia.edge.address import Proxies
-from mycelia.edge.settings import between, check_fields, rate_of, seconds
-from mycelia.errors import ConfigError
+from mycelia.edge.rules import check_proxies
+from mycelia.edge.settings import below, between, check_fields, rate_of, seconds
 from mycelia.kernel.rate import Rate
-from mycelia.protocol.forwarded import WAYS
 
 __all__ = ["LimitsConfig"]
 
@@ -64,10 +62,5 @@ class LimitsConfig:
         between("limits.small_fragment_bytes", self.small_fragment_bytes, 0, 2**20)
         for name in ("handler_timeout", "idle_timeout", "connection_lifetime"):
             between(f"limits.{name}", getattr(self, name), 0, 365 * 86400.0, " seconds")
-        try:
-            Proxies(self.trusted_proxies)
-        except ValueError as fault:
-            problem = f"expected addresses, networks such as '10.0.0.0/8', or 'unix': {fault}"
-            raise ConfigError("limits.trusted_proxies", problem) from None
-        if self.proxy_headers not in WAYS:
-            raise ConfigError("limits.proxy_headers", f"expected {' or '.join(WAYS)}, got {self.proxy_headers!r}")
+        with below("limits"):
+            check_proxies(self.trusted_proxies, self.proxy_headers)

@@ -140,10 +140,16 @@ class Throttle:
 
     def disobeyed(self, connection: WebSocketConnection) -> bool:
         """Counts a refusal; True when it was one too many (4429)."""
-        if self._abuse is None or not self._abuse.take(connection.id):
+        if not self.abused(connection.id):
+            return False
+        self._hang_up(connection, "too many messages after refusals")
+        return True
+
+    def abused(self, who: str) -> bool:
+        """Counts a refusal of whoever this is; True when it was one too many, and is counted as abuse."""
+        if self._abuse is None or not self._abuse.take(who):
             return False
         self._runtime.refusals.add(Limit.ABUSE)
-        self._hang_up(connection, "too many messages after refusals")
         return True
 
     def forget(self, connection: WebSocketConnection) -> None:

@@ -111,6 +111,18 @@ async def test_a_plain_request_is_answered(method: str, body: bytes) -> None:
     ]
 
 
+@pytest.mark.parametrize(("version", "status", "says"), [
+    ("1.1", 413, True), ("1.0", 408, True), (None, 413, True),
+    ("2", 413, False), ("3", 408, False), ("1.1", 404, False),
+])  # fmt: skip
+async def test_a_body_that_is_refused_is_not_read(version: str | None, status: int, says: bool) -> None:
+    sent = Sent()
+    scope = {"type": "http", "method": "POST", **({} if version is None else {"http_version": version})}
+    await answer(scope, sent.send, HttpReply(status, b"no\n", (("Connection", "keep-alive"),)))
+    found = [value for name, value in sent[0]["headers"] if name == b"connection"]
+    assert found == ([b"close"] if says else [])
+
+
 @pytest.mark.parametrize(
     ("raw", "good"),
     [

@@ -106,18 +106,6 @@ def test_nothing_is_held_between_messages() -> None:
     assert (assembler.open, assembler.buffered) == (False, 0)
 
 
-def test_empty_fragments_are_counted() -> None:
-    assembler = Assembler(100)
-    for _ in range(5):
-        assembler.feed(TEXT, True, 0, b"")  # a whole message, though empty
-    assert assembler.empty_fragments == 0
-    assembler.feed(TEXT, False, 0, b"")
-    assembler.feed(CONT, False, 0, b"")
-    assembler.feed(PING, True, 0, b"")
-    assembler.feed(CONT, True, 0, b"")
-    assert assembler.empty_fragments == 3
-
-
 controls = st.tuples(st.sampled_from([PING, PONG]), st.just(True), st.just(0), st.binary(max_size=125))
 
 

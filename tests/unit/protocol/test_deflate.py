@@ -28,6 +28,7 @@ NOTHING_KEPT = "server_no_context_takeover; client_no_context_takeover"
     [
         ([], []),
         ([""], []),
+        ([",", " , \t,", ",a", "a,,b", ", a ,\t, b,"], [("a", ()), ("a", ()), ("b", ()), ("a", ()), ("b", ())]),
         (["permessage-deflate"], [("permessage-deflate", ())]),
         (
             ["permessage-deflate; client_max_window_bits, x ;a= b;c", 'y;d="10";e="\\1\\2"'],
@@ -45,7 +46,22 @@ def test_a_list_of_extensions(lines: list[str], offers: list[Any]) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [";", "a;", "a;=1", "a;b=", 'a;b="', 'a;b="x y"', 'a;b=""', "a b", "a;b c", "a=1", "(a)", ",a", "a,,b", "x," * 17],
+    [
+        ";",
+        "a;",
+        "a;=1",
+        "a;b=",
+        'a;b="',
+        'a;b="x y"',
+        'a;b=""',
+        "a b",
+        "a;b c",
+        "a=1",
+        "(a)",
+        ",;a",
+        "a,,;b",
+        "x," * 17,
+    ],
 )
 def test_what_is_no_list_of_extensions(line: str) -> None:
     with pytest.raises(BadHandshake) as caught:

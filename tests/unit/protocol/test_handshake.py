@@ -18,6 +18,7 @@ from mycelia.protocol.handshake import (
     Headers,
     HttpReply,
     accept_response,
+    check_subprotocols,
     check_upgrade,
     choose_subprotocol,
     credentials,
@@ -314,6 +315,16 @@ def test_no_origin_is_a_native_client_unless_one_is_required() -> None:
 
 def test_two_origins_are_none() -> None:
     assert not origin_allowed(request("Host: h", "Origin: http://h", "Origin: http://h"), ("*",))
+
+
+def test_empty_elements_of_lists_mean_nothing() -> None:  # RFC 9110 §5.6.1.2
+    handshake = request(
+        "Host: h", "Upgrade: ,websocket, ", "Connection: , ,keep-alive,,\tUpgrade", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: ,a,, b,",
+    )  # fmt: skip
+    check_upgrade(handshake)
+    check_subprotocols(handshake)
+    assert handshake.subprotocols == ("a", "b")
 
 
 # --- subprotocols and credentials -----------------------------------------------------------------

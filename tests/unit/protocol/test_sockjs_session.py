@@ -137,6 +137,13 @@ def test_a_response_that_is_lost_on_its_way_is_no_secret() -> None:
     assert other.gone("a", 1.0) == []
 
 
+def test_what_the_server_closed_with_is_said_also_when_a_response_is_lost() -> None:
+    session = opened(streaming=False)
+    assert session.close(4504, "slow", 0.0) == []
+    assert session.gone("a", 1.0) == [Ended(End.LOST)]
+    assert session.receive("b", POLL, 1.0)[0] == Write("b", b'c[4504,"slow"]\n')
+
+
 def test_silence_ends_it() -> None:
     session = opened(streaming=False)
     assert session.due == 5.0

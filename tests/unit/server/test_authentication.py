@@ -137,10 +137,13 @@ async def test_an_authenticator_has_only_so_much_time_and_is_closed() -> None:
     assert slow.closed
 
 
-async def test_a_cancellation_of_the_authenticators_own_is_a_failure_like_others() -> None:
+@pytest.mark.parametrize("error", [asyncio.CancelledError, TimeoutError])  # of a task, or a database, that it awaits
+async def test_what_looks_like_our_own_but_is_the_authenticators_is_a_failure_like_others(
+    error: type[BaseException],
+) -> None:
     class Wrong:
         async def authenticate(self, credential: Credential) -> Any:
-            raise asyncio.CancelledError  # of a task that it awaits, say
+            raise error
 
     async with serving(setup, authentication={"authenticator": Wrong()}) as stage:
         answer = await stage.ask("GET /who", **bearer("x"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
@@ -27,6 +28,12 @@ def test_both_spellings_load_in_their_units() -> None:
     assert camel == snake and camel.limits.body_timeout == 1.5
     assert load_config(camel) is camel and load_config(None) == Config()
     assert load_config({"server": ServerConfig(port=1)}).server.port == 1
+    for config in (
+        {"unixSocket": "/run/a.sock", "socketMode": "660"},
+        {"unix_socket": "/run/a.sock", "socket_mode": "660"},
+    ):
+        assert load_config({"server": config}).server == ServerConfig(unix_socket="/run/a.sock", socket_mode="660")
+    assert load_config({"server": {"host": ["::1", "127.0.0.1"]}}).server.host == ("::1", "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,25 @@ def test_both_spellings_load_in_their_units() -> None:
         ({"server": {"port": 65536}}, "server.port"),
         ({"server": {"port": "80"}}, "server.port"),
         ({"server": {"host": ""}}, "server.host"),
+        ({"server": {"host": []}}, "server.host"),
+        ({"server": {"host": ["127.0.0.1", ""]}}, "server.host"),
+        ({"server": {"host": 5}}, "server.host"),
+        ({"server": {"unixSocket": "/run/a.sock", "host": "0.0.0.0"}}, "server.unixSocket"),
+        ({"server": {"unix_socket": "/run/a.sock", "port": 8000}}, "server.unix_socket"),
+        ({"server": {"unix_socket": ""}}, "server.unix_socket"),
+        ({"server": {"unix_socket": 5}}, "server.unix_socket"),
+        ({"server": {"socket_mode": "888"}}, "server.socket_mode"),
+        ({"server": {"socketMode": "1777"}}, "server.socket_mode"),
+        ({"server": {"tls": {}}}, "server.tls.certificate"),
+        ({"server": {"tls": {"certificate": "/absent.pem"}}}, "server.tls.certificate"),
+        ({"server": {"tls": {"certificates": "a.pem"}}}, "server.tls.certificates"),
+        ({"server": {"tls": {"client_ca": "a", "clientCa": "a"}}}, "server.tls.clientCa"),
+        ({"server": {"tls": "a.pem"}}, "server.tls"),
+        ({"server": {"tls": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}}, "server.tls"),
+        ({"server": {"type": "granian", "tls": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}}, "server.tls"),
+        ({"server": {"type": "asgi", "tls": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}}, "server.tls"),
+        ({"server": {"type": "asgi", "unix_socket": "/run/a.sock"}}, "server.unix_socket"),
+        ({"server": {"type": "asgi", "port": 1}}, "server.port"),
         ({"server": {"sockets": 1}}, "server.sockets"),
         ({"server": {"allowed_origins": ["example.org"]}}, "server.allowed_origins"),
         ({"server": {"allowed_hosts": ["http://x"]}}, "server.allowed_hosts"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,8 +17,9 @@ from mycelia import BaseSubsystem, BuildError, Forbidden, InvalidBody, Message, 
 from mycelia.errors import EngineError
 from mycelia.kernel.caller import CURRENT, Caller, Options
 from mycelia.server import ServerSubsystem
-from mycelia.server.engines.base import bind, check_options, load_engine
+from mycelia.server.engines.base import check_options, load_engine
 from mycelia.websocket import WebSocketSubsystem
+from tests.support.certificates import issue
 from tests.unit.server.support import Call, Stage, serving
 
 
@@ -264,6 +267,24 @@ async def test_start_and_stop() -> None:
     await stage.http.dispose()
 
 
+async def test_under_anothers_server_a_place_of_its_own_has_no_effect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = {"unix_socket": str(tmp_path / "app.sock"), "tls": issue(tmp_path).config}
+    server = ServerSubsystem("server", ms=MessageSystem("main"), config={"server": place})
+    await server.build()
+    server.hosted = True
+    await server.server.start()
+    assert "server.tls and server.unix_socket have no effect" in caplog.text
+    assert server.server.get_urls() == [] and not os.path.exists(tmp_path / "app.sock")  # noqa: ASYNC240
+    await server.dispose()
+
+
+async def test_without_tls_there_is_nothing_to_renew() -> None:
+    async with serving() as stage:
+        stage.facet.reload_certificates()
+
+
 async def test_without_a_system_there_is_nobody_to_ask() -> None:
     with pytest.raises(BuildError, match="ms=MessageSystem"):
         await ServerSubsystem().build()
@@ -273,7 +294,8 @@ async def test_without_a_system_there_is_nobody_to_ask() -> None:
 async def test_a_library_that_is_not_there_is_named_with_the_command(kind: str, monkeypatch: Any) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, kind, None)
+    for name in [kind, *(each for each in sys.modules if each.startswith(f"{kind}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"mycelia.server.engines.{kind}", raising=False)
     system = MessageSystem("main")
     server = ServerSubsystem("server", ms=system, config={"server": {"type": kind, "host": "127.0.0.1", "port": 0}})
@@ -297,15 +319,12 @@ async def test_an_unknown_option_of_a_library_leaves_nothing_behind(kind: str) -
 
 
 def test_options_that_are_ours_are_not_the_librarys() -> None:
+    known, ours = frozenset({"a"}), frozenset({"ssl_certfile"})
     with pytest.raises(EngineError, match="known: a"):
-        check_options("x", {"host": "y"}, frozenset({"a"}))
+        check_options("x", {"b": "y"}, known, ours)
+    with pytest.raises(EngineError, match=r"'ssl_certfile' of the server x is set by keys of .* \(host, .*, tls\)"):
+        check_options("x", {"ssl_certfile": "y"}, known, ours)
     assert load_engine("uvicorn").name == "uvicorn"
-
-
-async def test_an_address_that_is_not_ours_is_an_os_error() -> None:
-    for host in ("192.0.2.1", "host.invalid"):
-        with pytest.raises(OSError):
-            await bind(host, 0)
 
 
 async def test_the_start_says_what_is_open(caplog: pytest.LogCaptureFixture) -> None:

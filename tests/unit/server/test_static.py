@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import threading
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -181,3 +183,31 @@ async def test_no_spelling_leads_out(public: Path, segments: list[str]) -> None:
     answer = await ask(public, "GET /assets/" + "/".join(segments))
     assert SECRET not in answer.body
     assert answer.status in (200, 308, 404, 422)
+
+
+async def test_a_request_that_ends_while_its_file_is_opened_leaves_no_descriptor(
+    public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, opening, closed = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    go_on, opened, quick, close = threading.Event(), list[int](), os.open, os.close
+
+    def slow(path: str, flags: int) -> int:
+        loop.call_soon_threadsafe(opening.set)
+        assert go_on.wait(5)
+        opened.append(quick(path, flags))
+        return opened[0]
+
+    def close_and_tell(descriptor: int) -> None:
+        close(descriptor)
+        if opened == [descriptor]:
+            closed.set()
+
+    async with serving(server={"static": {"/assets": str(public)}}) as stage, asyncio.timeout(5):
+        call = stage.call("GET /assets/a.txt")
+        monkeypatch.setattr(os, "open", slow)
+        await opening.wait()
+        call.task.cancel()
+        await asyncio.wait([call.task])
+        monkeypatch.setattr(os, "close", close_and_tell)
+        go_on.set()
+        await closed.wait()

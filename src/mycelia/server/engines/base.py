@@ -1,29 +1,33 @@
-"""The seam between a ServerSubsystem and whatever speaks HTTP: an engine runs one ASGI application on one socket.
+"""The seam between a ServerSubsystem and whatever speaks HTTP: an engine runs one ASGI application on sockets.
 
-The socket is bound here, so that a failed bind is the same `OSError` everywhere and port 0 gives the real port; an
-engine serves it inside the running loop, with its signals off and its loggers quiet.
+They are bound by ourselves, so that a failed bind is the same `OSError` everywhere and port 0 gives the real port; an
+engine serves them inside the running loop, with its signals off and its loggers quiet.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Mapping
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
+from mycelia.edge.abilities import PLACES
+from mycelia.edge.certificates import TlsConfig
 from mycelia.errors import EngineError
 
 __all__ = [
+    "ABILITIES",
     "BACKLOG",
     "ENGINES",
     "Application",
     "EngineOptions",
     "HttpEngine",
-    "bind",
     "check_options",
+    "engines_that",
     "load_engine",
     "until_up",
 ]
@@ -36,11 +40,25 @@ ENGINES: tuple[str, ...] = ("uvicorn", "granian", "hypercorn", "asgi")
 
 BACKLOG = 1024
 
+ABILITIES: Mapping[str, str] = {
+    **PLACES,
+    "context": "serve an ssl.SSLContext of the application's",
+    "password": "read a key with a password",
+    "renewal": "renew its certificate while it runs",
+}
+"""What an engine may declare in `abilities`, as it follows "can"."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What an engine is told at its start; `library` is for its library alone."""
+    """What an engine is told at its start; `library` is for its library alone.
 
+    With TLS it gets a context, whose handshakes have the newest certificate. An engine without the ability "context"
+    cannot take that, and reads the files of `tls_files` itself.
+    """
+
+    tls: ssl.SSLContext | None = None
+    tls_files: TlsConfig | None = None
     close_timeout: float = 5.0
     library: Mapping[str, Any] = field(default_factory=dict)
 
@@ -49,9 +67,11 @@ class HttpEngine(Protocol):
     """One HTTP server. Started once, stopped once."""
 
     name: ClassVar[str]
+    abilities: ClassVar[frozenset[str]]
+    protocols: ClassVar[tuple[str, ...]]  # what clients over TLS may choose from (ALPN)
 
-    async def start(self, application: Application, sock: socket.socket, options: EngineOptions) -> None:
-        """Serves the application on a bound socket, which is the engine's from now on, also if this raises."""
+    async def start(self, application: Application, sockets: Sequence[socket.socket], options: EngineOptions) -> None:
+        """Serves the application on listening sockets, which are the engine's from now on, also if this raises."""
         ...
 
     async def stop(self) -> None:
@@ -70,31 +90,24 @@ def load_engine(name: str) -> HttpEngine:
     return engine
 
 
-def check_options(name: str, given: Mapping[str, Any], known: frozenset[str]) -> None:
+def engines_that(ability: str) -> list[str]:
+    """The engines that declare an ability; one whose library is not installed is not named."""
+    found = []
+    for name in ENGINES:
+        with suppress(EngineError):
+            if name != "asgi" and ability in load_engine(name).abilities:
+                found.append(name)
+    return found
+
+
+def check_options(name: str, given: Mapping[str, Any], known: frozenset[str], ours: frozenset[str]) -> None:
     """Raises EngineError for an option that the library does not have, or that is ours to set."""
     for key in given:
+        if key in ours:
+            problem = "is set by keys of the section server (host, port, unix_socket, tls) or limits, or not at all"
+            raise EngineError(f"the option {key!r} of the server {name} {problem}")
         if key not in known:
             raise EngineError(f"unknown option {key!r} for the server {name}; known: {', '.join(sorted(known))}")
-
-
-async def bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket. OSError when the address is taken, is not ours, or cannot be resolved."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setblocking(False)
-        if sys.platform != "win32":  # there it would let two programs share a port
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 async def until_up(name: str, task: asyncio.Task[None], up: asyncio.Event) -> None:

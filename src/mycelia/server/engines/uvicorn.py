@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import ClassVar
 
 import uvicorn
 
-from mycelia.server.engines.base import Application, EngineOptions, check_options, until_up
+from mycelia.server.engines.base import ABILITIES, Application, EngineOptions, check_options, until_up
 
 __all__ = ["Engine"]
 
@@ -19,7 +19,9 @@ __all__ = ["Engine"]
 _OURS = frozenset({
     "access_log", "app", "env_file", "factory", "fd", "forwarded_allow_ips", "host", "lifespan", "log_config",
     "log_level", "loop", "port", "proxy_headers", "reload", "reload_delay", "reload_dirs", "reload_excludes",
-    "reload_includes", "root_path", "timeout_graceful_shutdown", "uds", "use_colors", "workers",
+    "reload_includes", "root_path", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_ciphers",
+    "ssl_context_factory", "ssl_keyfile", "ssl_keyfile_password", "ssl_version", "timeout_graceful_shutdown", "uds",
+    "use_colors", "workers",
 })  # fmt: skip
 _KNOWN = frozenset(signature(uvicorn.Config).parameters) - _OURS
 
@@ -44,24 +46,29 @@ class Engine:
     """Speaks HTTP/1.1, and WebSocket by the `websockets` library without its own connections."""
 
     name: ClassVar[str] = "uvicorn"
+    abilities: ClassVar[frozenset[str]] = frozenset(ABILITIES)
+    protocols: ClassVar[tuple[str, ...]] = ("http/1.1",)
 
     def __init__(self) -> None:
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, application: Application, sock: socket.socket, options: EngineOptions) -> None:
+    async def start(self, application: Application, sockets: Sequence[socket.socket], options: EngineOptions) -> None:
         try:
-            check_options(self.name, options.library, _KNOWN)
+            check_options(self.name, options.library, _KNOWN, _OURS)
             settings = {"ws": "websockets-sansio", "server_header": False, **options.library}
             config = uvicorn.Config(
                 application, lifespan="off", log_config=None, log_level="error", access_log=False, proxy_headers=False,
                 timeout_graceful_shutdown=max(1, round(options.close_timeout)), **settings,
             )  # fmt: skip
+            config.load()
+            config.ssl = options.tls
             server = _Server(config)
-            task = asyncio.create_task(server.serve(sockets=[sock]), name="mycelia-uvicorn")
+            task = asyncio.create_task(server.serve(sockets=[*sockets]), name="mycelia-uvicorn")
             await until_up(self.name, task, server.up)
         except BaseException:
-            sock.close()
+            for sock in sockets:
+                sock.close()
             raise
         self._server, self._task = server, task
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mycelia.edge.abilities import PLACES
+
 __all__ = ["ABILITIES", "WIRE"]
 
 ABILITIES: Mapping[str, str] = {
     # what a configuration may ask for
-    "addresses": "listen on several addresses",
+    **PLACES,
     "deflate": "compress",
-    "tls": "encrypt",
-    "unix_socket": "listen in the file system",
     "pages": "answer requests for other paths",
     "subprotocols": "speak subprotocols of the application's",
-    "listen": "listen on a port of its own",
     # what the engine suite asks for
     "accept": "turn connections away at the accept, and end those whose handshake does not come",
     "head": "judge the head of a request, as it was sent",

@@ -13,17 +13,17 @@ from collections.abc import Awaitable
 from typing import Any, ClassVar, Literal, cast
 
 from mycelia.protocol.asgi_scope import Event, Receive, Scope, Send, answer, read_scope, refuse
-from mycelia.protocol.handshake import Accept, BadHandshake, HttpReply, check_upgrade
+from mycelia.protocol.handshake import Accept, BadHandshake, HttpReply
+from mycelia.websocket.engines.answers import NO_ROOM, NOT_SERVING, ask_gate
 from mycelia.websocket.engines.asgi_transport import AsgiTransport
 from mycelia.websocket.engines.base import Admit, EngineOptions, Peer, check_event, check_start
+from mycelia.websocket.engines.transports import Transports
 
 __all__ = ["AsgiEngine"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
-_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
 _OTHER_METHOD = HttpReply(405, b"expected GET or HEAD\n", (("Allow", "GET, HEAD"),))
-_NO_ROOM = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
 
 
 class AsgiEngine:
@@ -37,8 +37,7 @@ class AsgiEngine:
         self.options = EngineOptions()
         self._admit: Admit | None = None
         self._running = False
-        self._transports: set[AsgiTransport] = set()
-        self._empty = asyncio.Event()
+        self._transports = Transports()
 
     # -- the adapter's public face -------------------------------------------------------------------
 
@@ -56,11 +55,7 @@ class AsgiEngine:
         if not self._running:
             return
         self._running = False
-        self._empty.clear()
-        for transport in list(self._transports):
-            transport.abort()
-        if self._transports:
-            await self._empty.wait()
+        await self._transports.abort()
 
     def address(self) -> tuple[str, int] | None:
         return None
@@ -82,7 +77,7 @@ class AsgiEngine:
         door, client = self.options.door, scope.get("client")
         host = str(client[0]) if client else ""
         if not self._running or not door.enter(host):
-            await _say(refuse(scope, send, _NO_ROOM if self._running else _NOT_SERVING))
+            await _say(refuse(scope, send, NO_ROOM if self._running else NOT_SERVING))
             return None
         try:
             verdict = self._judge(scope, path)
@@ -90,7 +85,7 @@ class AsgiEngine:
                 await _say(refuse(scope, send, verdict))
                 return None
             transport = AsgiTransport(self.options, scope, receive, send)
-            transport.when_lost = lambda: self._lost(transport)
+            transport.when_lost = lambda: self._transports.discard(transport)
             self._transports.add(transport)
             await self._accept(transport, verdict)
             return transport
@@ -115,37 +110,23 @@ class AsgiEngine:
     # -- inside --------------------------------------------------------------------------------------
 
     def _judge(self, scope: Scope, path: str | None) -> Accept | HttpReply:
-        """The gate's answer; 503 when there is no gate. Never raises."""
+        """The gate's answer, or why it is not asked. Never raises."""
         try:
             request = read_scope(scope, path)
         except BadHandshake as bad:
             self.options.door.misread(bad.reply.status)
             return bad.reply
-        try:
-            verdict = _NOT_SERVING if self._admit is None else self._admit(request)
-            if isinstance(verdict, Accept):
-                check_upgrade(request)  # a plain request is no handshake, whatever the gate thinks of it
-            return verdict
-        except BadHandshake as bad:
-            return bad.reply
-        except Exception:
-            logger.exception("a handshake could not be decided")
-            return HttpReply(500, b"internal error\n")
+        return ask_gate(self._admit, request)
 
     def _page(self, scope: Scope, path: str | None) -> HttpReply:
         """The answer to a plain request: a page of the application's, or why there is none."""
         if not self._running:
-            return _NOT_SERVING
+            return NOT_SERVING
         if scope["method"] not in ("GET", "HEAD"):
             return _OTHER_METHOD
         verdict = self._judge(scope, path)
         assert isinstance(verdict, HttpReply)
         return verdict
-
-    def _lost(self, transport: AsgiTransport) -> None:
-        self._transports.discard(transport)
-        if not self._transports:
-            self._empty.set()
 
 
 async def _say(answering: Awaitable[None]) -> None:

@@ -91,6 +91,7 @@ class AsgiTransport:
         if self.state is not _OPEN:
             return
         if self._full:
+            self._close = code, said  # in case that it reads on after all
             self.abort()  # Close would stand behind what the peer does not read
             return
         self._end(code, said)
@@ -196,7 +197,7 @@ class AsgiTransport:
         if not self._gone and not self._close_sent:
             with suppress(Exception):
                 async with asyncio.timeout(self._options.close_timeout):
-                    await self._send_close(int(Close.GOING_AWAY), "")
+                    await self._send_close(*(self._close or (int(Close.GOING_AWAY), "")))
 
     # -- in ------------------------------------------------------------------------------------------
 

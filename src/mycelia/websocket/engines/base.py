@@ -172,6 +172,10 @@ def _anybody(request: Handshake) -> HttpReply | None:
     return None
 
 
+def _never(session: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What `Engine.start` needs: where to listen, and the limits that a library must know to keep."""
@@ -193,6 +197,7 @@ class EngineOptions:
     door: Door = field(default_factory=OpenDoor)
     allowed_origins: tuple[str, ...] = ()  # besides its own; for an engine that serves pages for others to show
     screen: Callable[[Handshake], HttpReply | None] = _anybody  # why a plain request is not served, for its origin
+    abused: Callable[[str], bool] = _never  # a session is refused a connection in it: whether once too often (4429)
     max_descriptor: int = 0  # an accepted socket with this number or a higher one is reset; 0 for no limit
     library: Mapping[str, Any] = field(default_factory=dict)
 

@@ -13,7 +13,8 @@ from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, read_scope
 from mycelia.protocol.engineio import Refusal, Terms, judge
 from mycelia.protocol.engineio_output import Reply
 from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply, check_upgrade
-from mycelia.protocol.sockjs_pages import with_origin
+from mycelia.protocol.plain_request import with_origin
+from mycelia.websocket.engines.answers import ABSENT, NO_ROOM
 from mycelia.websocket.engines.asgi_transport import AsgiTransport
 from mycelia.websocket.engines.base import EngineOptions
 from mycelia.websocket.engines.engineio_cors import Cors
@@ -25,10 +26,8 @@ __all__ = ["Station"]
 
 T = TypeVar("T")
 
-_ABSENT = HttpReply(404, b"not found\n")
 _UNCACHED = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 _PARTING = 0.25  # seconds in which the last GET of a session may come that its client has closed
-_BUSY = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
 
 
 class _Trip(NamedTuple):
@@ -83,7 +82,7 @@ class Station:
     def _find(self, request: Handshake, socket: bool) -> _Trip | HttpReply:
         """The session that a request names, or a new one; or the answer, where it is for none."""
         if self.options.path.rstrip("/") not in ("", request.path.rstrip("/")):
-            return _ABSENT
+            return ABSENT
         foreign = self.options.screen(request)
         if foreign is not None:
             return _told(Refusal.FORBIDDEN) if foreign.status == Refusal.FORBIDDEN.status else foreign
@@ -98,7 +97,7 @@ class Station:
         if line is not None:
             return _Trip(request, line, True)
         if not self.options.door.enter(request.remote[0] if request.remote else ""):
-            return replace(_BUSY, headers=(*_BUSY.headers, *self._cors.headers(request)))
+            return replace(NO_ROOM, headers=(*NO_ROOM.headers, *self._cors.headers(request)))
         line = Line(self, token_urlsafe(15), request)
         self._lines[line.session.sid] = line
         return _Trip(request, line, False)

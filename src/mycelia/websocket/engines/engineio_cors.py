@@ -5,17 +5,15 @@ The gate's rule decides whether a page may come at all; whoever asks for headers
 
 from __future__ import annotations
 
-import re
-
 from mycelia.edge.judge import cookie_origins
 from mycelia.protocol.handshake import Handshake, HttpReply, origin_allowed
+from mycelia.protocol.plain_request import sent_headers
 from mycelia.websocket.engines.base import EngineOptions
 
 __all__ = ["Cors"]
 
-Headers = tuple[tuple[str, str], ...]
+HeaderLines = tuple[tuple[str, str], ...]
 
-_HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,1024}")
 _VARY = ("Vary", "Origin")
 
 
@@ -25,7 +23,7 @@ class Cors:
     def __init__(self, options: EngineOptions) -> None:
         self._trusted = cookie_origins(options.allowed_origins)
 
-    def headers(self, request: Handshake) -> Headers:
+    def headers(self, request: Handshake) -> HeaderLines:
         """What lets the page that asked read the answer; it must be one that may come."""
         origin = request.headers.get("origin")
         if origin is None:
@@ -38,8 +36,4 @@ class Cors:
     def preflight(self, request: Handshake) -> HttpReply:
         """The answer to a browser that asks whether a page may ask."""
         methods, lasting = ("Access-Control-Allow-Methods", "GET, POST"), ("Access-Control-Max-Age", "600")
-        shown: Headers = (*self.headers(request), methods, lasting)
-        asked = request.headers.get("access-control-request-headers") or ""
-        if _HEADER_NAMES.fullmatch(asked):
-            shown = (*shown, ("Access-Control-Allow-Headers", asked))
-        return HttpReply(204, b"", shown)
+        return HttpReply(204, b"", (*self.headers(request), methods, lasting, *sent_headers(request)))

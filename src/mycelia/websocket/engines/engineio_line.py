@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mycelia.protocol.codes import Close, may_send
@@ -16,13 +15,13 @@ from mycelia.protocol.engineio_output import Beat, Ended, Hang, Output, Received
 from mycelia.protocol.engineio_session import Session
 from mycelia.protocol.frames import text_header
 from mycelia.protocol.handshake import Handshake
+from mycelia.websocket.engines.alarm import Alarm
 from mycelia.websocket.engines.base import CanFrame, CanPause, Control, Transport
 
 if TYPE_CHECKING:
     from mycelia.websocket.engines.engineio import Station
 
 __all__ = ["Line", "Rider", "Socket"]
-
 
 _HEADS = tuple(text_header(length + 1) + b"4" for length in range(1024))  # what stands before a short message
 
@@ -54,8 +53,7 @@ class Line:
         self.session = Session(sid, station.terms, self._loop.time())
         self.deadline = self._loop.time() + station.options.handshake_timeout
         self.rider: Rider = station.board(self)
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = inf  # when that rings; uvloop's handles do not say it of what was due at once
+        self._alarm = Alarm()
         self._socket: Socket | None = None
         self._held: list[Received] = []  # came while reading was paused
         self._resumed: asyncio.Event | None = None
@@ -168,11 +166,8 @@ class Line:
                     self._end(each)
         if self.full:
             self.weigh()
-        due = self.session.due
-        if not self.session.over and (self._timer is None or due < self._due):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer, self._due = self._loop.call_at(due, self._tick), due
+        if not self.session.over:
+            self._alarm.by(self.session.due, self._tick)
 
     def _move(self, socket: Socket) -> None:
         """From now on this is the WebSocket; what was paused stays so, lest it fill `_held`."""
@@ -181,7 +176,6 @@ class Line:
             socket.transport.pause()
 
     def _tick(self) -> None:
-        self._timer = None
         self.do(self.session.tick(self._loop.time(), self._resumed is None))  # whom we do not read we do not judge
 
     def _flush(self) -> None:
@@ -197,14 +191,8 @@ class Line:
             self.full = full
             self.rider.congested(full)
 
-    def weigh_later(self, full: bool) -> None:
-        """The socket is full, or has room."""
-        self._loop.call_soon(self.weigh)
-
     def _end(self, end: Ended) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         self._held.clear()
         self.resume()
         self.hold(0)
@@ -219,7 +207,6 @@ class Socket:
         self._line, self._greets = line, greets
         self.transport: _Pipe | None = None
         self.frames: Callable[[bytes], None] | None = None  # takes finished frames
-        self.code, self.reason = int(Close.ABNORMAL), ""
         self._hung: tuple[int, str] | None = None
 
     def send(self, payload: bytes, binary: bool) -> None:

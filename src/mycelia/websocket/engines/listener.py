@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
+from mycelia.edge.sockets import SocketFile, bind_sockets
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.websocket.engines.abilities import WIRE
 from mycelia.websocket.engines.base import Admit, EngineOptions, check_event, check_start
 from mycelia.websocket.engines.holdings import Holdings
 from mycelia.websocket.engines.reader import Reader, Sink
 from mycelia.websocket.engines.rests import Rests
-from mycelia.websocket.engines.sockets import SocketFile, bind_sockets
 from mycelia.websocket.engines.stream import StreamConnection
 from mycelia.websocket.engines.tls import TlsStream
 
@@ -111,7 +111,7 @@ class StreamEngine(ABC):
             self._file = SocketFile(options.unix_socket, options.socket_mode)
             bound, listen = [self._file.sock], loop.create_unix_server
         else:
-            bound, listen = await bind_sockets(options), loop.create_server
+            bound, listen = await bind_sockets(options.host, options.port, options.backlog), loop.create_server
         try:
             for sock in bound:
                 self._servers.append(await listen(self._protocol, sock=sock, backlog=options.backlog))

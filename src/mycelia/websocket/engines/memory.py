@@ -6,7 +6,6 @@ closes in the same order with the same codes. It has no address; clients come in
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -23,6 +22,7 @@ from mycelia.websocket.engines.memory_socket import (
     request_head,
 )
 from mycelia.websocket.engines.memory_transport import MemoryTransport
+from mycelia.websocket.engines.transports import Transports
 
 __all__ = ["MemoryEngine"]
 
@@ -45,8 +45,7 @@ class MemoryEngine:
         self.holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
         self._admit: Admit | None = None
         self._running = False
-        self._transports: set[MemoryTransport] = set()
-        self._empty = asyncio.Event()
+        self._transports = Transports()
 
     def on(self, event: Literal["admit"], handler: Admit) -> None:
         check_event(event)
@@ -65,11 +64,7 @@ class MemoryEngine:
         if not self._running:
             return
         self._running = False
-        self._empty.clear()
-        for transport in list(self._transports):
-            transport.abort()
-        if self._transports:
-            await self._empty.wait()
+        await self._transports.abort()
 
     def address(self) -> tuple[str, int] | None:
         return None
@@ -110,5 +105,3 @@ class MemoryEngine:
     def lost(self, transport: MemoryTransport) -> None:
         """The connection is gone."""
         self._transports.discard(transport)
-        if not self._transports:
-            self._empty.set()

@@ -7,7 +7,6 @@ counts as half open.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -15,9 +14,10 @@ from mycelia.errors import EngineError
 from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, refuse
 from mycelia.protocol.codec import Codec
 from mycelia.protocol.engineio import Terms
-from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.protocol.socketio import MAIN, is_namespace
 from mycelia.protocol.socketio_codec import SocketioCodec
+from mycelia.websocket.engines.answers import NOT_SERVING, ask_gate
 from mycelia.websocket.engines.base import Admit, EngineOptions, check_event, check_start
 from mycelia.websocket.engines.carriage import Carriage
 from mycelia.websocket.engines.engineio import Station
@@ -26,9 +26,6 @@ from mycelia.websocket.engines.socketio_client import SocketioClient
 
 __all__ = ["SocketioEngine"]
 
-logger = logging.getLogger("mycelia.websocket.engine")
-
-_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
 _UNKNOWN = HttpReply(404, b"Invalid namespace\n")
 
 
@@ -82,7 +79,7 @@ class SocketioEngine:
     async def serve(self, scope: Scope, receive: Receive, send: Send, path: str | None = None) -> None:
         """Serves one `websocket` or `http` scope to its end; `path` stands for that of the scope."""
         if self._station is None:
-            await (answer if scope["type"] == "http" else refuse)(scope, send, _NOT_SERVING)
+            await (answer if scope["type"] == "http" else refuse)(scope, send, NOT_SERVING)
             return
         await self._station.serve(scope, receive, send, path)
 
@@ -94,13 +91,6 @@ class SocketioEngine:
     def _judge(self, namespace: str, request: Handshake) -> Accept | HttpReply:
         """The gate's answer to a CONNECT. Never raises."""
         if namespace not in self._namespaces:
+            self.options.door.misread(_UNKNOWN.status)
             return _UNKNOWN
-        if self._admit is None or self._station is None:
-            return _NOT_SERVING
-        try:
-            return self._admit(request)
-        except BadHandshake as bad:
-            return bad.reply
-        except Exception:
-            logger.exception("a CONNECT could not be decided")
-            return HttpReply(500, b"internal error\n")
+        return NOT_SERVING if self._station is None else ask_gate(self._admit, request)

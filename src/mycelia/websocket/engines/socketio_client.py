@@ -7,112 +7,35 @@ the URL. It is answered when the connection has been accepted, or closed instead
 from __future__ import annotations
 
 import asyncio
-import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from typing import cast
 from urllib.parse import urlencode
 
-from msgspec import Struct, json
-
-from mycelia.protocol.codes import CLOSES, Close, close_payload, reconnects
+from mycelia.protocol.codes import CLOSES, Close, reconnects
 from mycelia.protocol.credentials import BEARER_PREFIX
 from mycelia.protocol.engineio import PacketFault
 from mycelia.protocol.engineio_output import End, Ended
-from mycelia.protocol.handshake import Accept, Handshake, Headers, HttpReply, UpgradedHandshake
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.protocol.namespaces import Acked, Bounds, Called, Joining, Left, Namespaces
+from mycelia.protocol.plain_request import as_handshake
 from mycelia.protocol.socketio import MAIN
-from mycelia.protocol.socketio_codec import AGREED, rejoin, split
+from mycelia.protocol.socketio_codec import AGREED, rejoin
 from mycelia.websocket.engines.base import Control, EngineOptions, Peer
 from mycelia.websocket.engines.engineio_line import Line
+from mycelia.websocket.engines.socketio_transport import NamespaceTransport
 
-__all__ = ["Judge", "NamespaceTransport", "SocketioClient"]
+__all__ = ["Judge", "SocketioClient"]
 
-logger = logging.getLogger("mycelia.websocket.engine")
-
-_GREETING = b'2["websocket.connected",'
-_BINARY = b"56"  # how packets with attachments begin
 _LATER = (429, 503)  # refusals of who may come back, which clients do to a session that they have lost
 _CODES = frozenset(map(int, Close))
 _MOST_UNREAD = 16
 _OWN = frozenset({"EIO", "transport", "sid", "t", "b64", "j"})  # parameters of the protocol
-_REPLACED = frozenset({"upgrade", "sec-websocket-protocol", "sec-websocket-extensions"})
-
-
-class _Introduction(Struct, rename="camel"):
-    connection_id: str
-
-
-class _Greeting(Struct, array_like=True):
-    name: str
-    data: _Introduction
-
-
-_greeting = json.Decoder(_Greeting).decode
 
 Judge = Callable[[str, Handshake], Accept | HttpReply]
 """Decides a CONNECT to a namespace."""
-
-
-class NamespaceTransport:
-    """One namespace of one client, as the transport of a connection."""
-
-    def __init__(self, client: SocketioClient, namespace: str, deadline: float) -> None:
-        self._client, self._line, self._namespace, self._deadline = client, client.line, namespace, deadline
-        self.peer: Peer | None = None
-        self.closing: tuple[int, str] | None = None  # what this side closes with
-        self._joined = False
-
-    @property
-    def buffered(self) -> int:
-        return self._line.buffered
-
-    def send(self, payload: bytes, binary: bool) -> None:
-        if self.peer is None or self.closing is not None:
-            return
-        if self._joined:
-            if self._namespace is MAIN and payload[0] not in _BINARY:
-                self._line.write(payload)
-            else:
-                self._line.send(split(payload, self._namespace))
-        elif payload.startswith(_GREETING):
-            sid = _greeting(payload[1:]).data.connection_id
-            self._joined = True
-            self._line.send(self._client.namespaces.accept(self._namespace, sid))
-
-    def close(self, code: int, reason: str) -> None:
-        """A client that should come back loses the session; any other is told, and stays away."""
-        close_payload(code, reason)  # raises for what may not be said
-        if self.peer is not None and self.closing is None:
-            self.closing = code, reason
-            asyncio.get_running_loop().call_soon(self.over, code, reason)
-            self._client.dismiss(self._namespace, code, reason)
-
-    def abort(self) -> None:
-        if self.peer is not None:
-            asyncio.get_running_loop().call_soon(self._abort)
-
-    def pause(self) -> None:
-        self._client.pause(self)
-
-    def resume(self) -> None:
-        self._client.resume(self)
-
-    def extra(self, name: str) -> object:
-        known: dict[str, object] = {"native": self._line, "deadline": self._deadline}
-        return known.get(name)
-
-    def over(self, code: int, reason: str) -> None:
-        """Tells the peer, once, that it is over."""
-        peer, self.peer = self.peer, None
-        if peer is not None:
-            self._client.left(self._namespace, self)
-            peer.closed(code, reason)
-
-    def _abort(self) -> None:
-        self._client.dismiss(self._namespace, int(Close.ABNORMAL), "")
-        self.over(int(Close.ABNORMAL), "")
 
 
 class SocketioClient:
@@ -121,9 +44,7 @@ class SocketioClient:
     def __init__(self, line: Line, options: EngineOptions, admit: Judge) -> None:
         self.line, self._options, self._admit = line, options, admit
         self._loop = asyncio.get_running_loop()
-        bounds = Bounds(
-            packet_bytes=options.max_message_bytes, pending_acks=0, connect_timeout=options.handshake_timeout
-        )
+        bounds = Bounds(packet_bytes=options.max_message_bytes, connect_timeout=options.handshake_timeout)
         self.namespaces = Namespaces(bounds, self._loop.time())
         self._transports: dict[str, NamespaceTransport] = {}
         self._host = line.request.remote[0] if line.request.remote else ""
@@ -131,7 +52,7 @@ class SocketioClient:
         self._paused: set[NamespaceTransport] = set()
         self._unread = 0  # answers to CONNECT that were given while too much waited
         self._ending = False  # the session ends soon, for the server wants that
-        self._timer = self._loop.call_at(self.namespaces.due, self._check)
+        self._timer = self._loop.call_at(self.namespaces.due, self._check)  # once it is ending, of the end
 
     # -- Rider ---------------------------------------------------------------------------------------
 
@@ -139,8 +60,7 @@ class SocketioClient:
         if self._over:
             return
         if not binary and self.namespaces.passes(payload):
-            main = self._transports.get(MAIN)
-            if main is not None and main.peer is not None:
+            if (main := self._transports.get(MAIN)) is not None and main.peer is not None:
                 main.peer.received(payload, False)
             return
         try:
@@ -178,8 +98,7 @@ class SocketioClient:
         self._timer.cancel()
         self._settled()
         for transport in list(self._transports.values()):
-            peer = transport.peer
-            if peer is None or transport.closing is not None:
+            if (peer := transport.peer) is None or transport.closing is not None:
                 continue  # it will be told what it asked for
             if end.why in (End.CLIENT, End.LOST):
                 peer.leaving()
@@ -203,6 +122,7 @@ class SocketioClient:
             said = reason or (known.meaning if known is not None else "closed")
             self.line.send(self.namespaces.refuse(namespace, now, said, {"code": code}))
             self._watch()
+            self._loop.call_soon(self._refused)
             return
         told, back = self.namespaces.leave(namespace, now), code == Close.ABNORMAL or reconnects(code)
         if not back:
@@ -254,6 +174,7 @@ class SocketioClient:
             said = verdict.body.decode("utf-8", "replace").strip()
             self.line.send(self.namespaces.refuse(name, self._loop.time(), said, {"status": verdict.status}))
             self._linger()
+            self._refused()
             return
         deadline = self.line.deadline if self._half_open else self._loop.time() + self._options.handshake_timeout
         self._settled()
@@ -270,15 +191,18 @@ class SocketioClient:
         offered = AGREED
         if isinstance(token, str) and token:
             offered += f", {BEARER_PREFIX}{urlsafe_b64encode(token.encode()).decode().rstrip('=')}"
-        lines = [(key, value) for key, value in request.headers.items() if key.lower() not in _REPLACED]
-        lines += [("upgrade", "websocket"), ("sec-websocket-protocol", offered)]
-        query = [(key, value) for key, value in request.query.items() if key not in _OWN]
+        query = [each for each in request.target.partition("?")[2].split("&") if each.partition("=")[0] not in _OWN]
         if joining.namespace != MAIN:
-            query.append(("namespace", joining.namespace))
+            query.append(urlencode({"namespace": joining.namespace}))
         path = self._options.path or request.path
-        target = f"{path}?{urlencode(query)}" if query else path
+        target = f"{path}?{'&'.join(query)}" if any(query) else path
         shown = {key: value for key, value in joining.auth.items() if key != "token"}
-        return UpgradedHandshake("GET", target, Headers(lines), request.remote, request.secure, shown)
+        return replace(as_handshake(request, target, ("sec-websocket-protocol", offered)), auth=shown)
+
+    def _refused(self) -> None:
+        """A CONNECT was refused; who asks on and on loses the session."""
+        if not self._ending and not self._over and self._options.abused(self.line.session.sid):
+            self._fail(PacketFault("too many refused CONNECTs", int(Close.ABUSE)))
 
     def _linger(self) -> None:
         """A session without a connection is half open again, if there is room for one."""
@@ -313,8 +237,7 @@ class SocketioClient:
         """What is no packet ends the session."""
         self._ending = self._over = True
         for transport in list(self._transports.values()):
-            peer = transport.peer
-            if peer is not None:
+            if (peer := transport.peer) is not None:
                 peer.failed(fault.close_code, fault.reason)
                 self._loop.call_soon(transport.over, int(Close.ABNORMAL), "")
         self.line.close(fault.close_code, fault.reason)

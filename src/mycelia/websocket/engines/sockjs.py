@@ -8,7 +8,6 @@ elsewhere; requests are screened for their origin each. A message of ours is a t
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +17,8 @@ from urllib.parse import parse_qs
 
 from mycelia.edge.settings import section
 from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, path_of, read_scope, refuse
-from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, Headers, HttpReply, UpgradedHandshake
+from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply
+from mycelia.protocol.plain_request import as_handshake, with_origin, without_offers
 from mycelia.protocol.sockjs import PayloadFault, Quoter, is_callback, read_payload
 from mycelia.protocol.sockjs_pages import (
     GREETING,
@@ -33,10 +33,10 @@ from mycelia.protocol.sockjs_pages import (
     not_allowed,
     preflight,
     sticky,
-    with_origin,
 )
 from mycelia.protocol.sockjs_session import SessionTerms
 from mycelia.protocol.sockjs_styles import CALLBACKS, style_of
+from mycelia.websocket.engines.answers import ABSENT, NO_ROOM, NOT_SERVING, ask_gate
 from mycelia.websocket.engines.asgi import AsgiEngine
 from mycelia.websocket.engines.base import Admit, EngineOptions, Peer, check_event, check_start
 from mycelia.websocket.engines.holdings import Holdings
@@ -47,18 +47,12 @@ from mycelia.websocket.engines.upload import Upload
 
 __all__ = ["SockjsEngine"]
 
-logger = logging.getLogger("mycelia.websocket.engine")
-
-_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
-_BUSY = HttpReply(503, b"no room; try again later\n", (("Retry-After", "5"),))
-_ABSENT = HttpReply(404, b"not found\n")
 _NO_SOCKET = HttpReply(400, b'Can "Upgrade" only to "WebSocket".\n')
 _LATE = HttpReply(408, b"expected the whole body in time\n")
 _LINGERING = 1024  # sessions that are over and still say so; the oldest are forgotten first
 _PLAIN = "text/plain; charset=UTF-8"
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _OWN = frozenset({"c", "t"})  # parameters of the protocol
-_REPLACED = frozenset({"upgrade", "sec-websocket-protocol", "sec-websocket-extensions"})
 
 
 class SockjsEngine:
@@ -145,12 +139,12 @@ class SockjsEngine:
             await engine.serve(scope, receive, send, self.options.path or "/")
         elif (await receive())["type"] == "websocket.connect":
             with suppress(OSError):  # it left without its answer
-                await refuse(scope, send, _ABSENT if self._running else _NOT_SERVING)
+                await refuse(scope, send, ABSENT if self._running else NOT_SERVING)
 
     def _admit_framed(self, request: Handshake) -> Accept | HttpReply:
         """The gate's answer; a SockJS client speaks JSON, whatever it offers."""
         assert self._admit is not None, "checked at the start"
-        verdict = self._admit(replace(request, headers=_without(request.headers)))
+        verdict = self._admit(replace(request, headers=without_offers(request.headers)))
         if isinstance(verdict, HttpReply):
             return verdict
         return Accept(SockjsSocket(cast(Peer, verdict.peer), self.terms.heartbeat, self.quoter), None, verdict.headers)
@@ -173,11 +167,11 @@ class SockjsEngine:
     def _answer(self, target: Target | None, request: Handshake) -> HttpReply | None:
         """What is answered at once; None for a request of a session that may be served."""
         if not self._running:
-            return _NOT_SERVING
+            return NOT_SERVING
         if target is None or (target.kind in (Kind.RAW, Kind.WEBSOCKET) and not self._chosen.websocket):
-            return _ABSENT
+            return ABSENT
         if target.kind is Kind.IFRAME and self._chosen.client_url is None:
-            return _ABSENT
+            return ABSENT
         if request.method not in target.methods:
             return not_allowed(target)
         if target.kind in (Kind.RAW, Kind.WEBSOCKET):
@@ -199,9 +193,9 @@ class SockjsEngine:
         """The answer to a request that brings messages; None when its client has left."""
         line = self._lines.get(target.session)
         if line is None or line.over:
-            return _ABSENT
+            return ABSENT
         if line.crowded:
-            return _BUSY
+            return NO_ROOM
         async with line.turn():
             try:
                 async with asyncio.timeout(self.options.handshake_timeout):
@@ -209,7 +203,7 @@ class SockjsEngine:
             except TimeoutError:
                 return _LATE
             if body is None:  # it has left, or too much was held
-                return _BUSY if line.over else None
+                return NO_ROOM if line.over else None
             if len(body) > self.options.max_message_bytes:
                 return HttpReply(413, b"expected at most %d bytes\n" % self.options.max_message_bytes)
             jsonp = target.transport == "jsonp_send"
@@ -234,7 +228,7 @@ class SockjsEngine:
             await line.vacated()
             line = self._lines.get(target.session)
         if line is None:
-            verdict = self._judge(request) if self._running else _NOT_SERVING
+            verdict = self._judge(request) if self._running else NOT_SERVING
             if isinstance(verdict, HttpReply):
                 await answer(scope, send, self._dress(verdict, request))
                 return
@@ -252,15 +246,9 @@ class SockjsEngine:
         """The gate's answer to a session that begins. Never raises."""
         door, host = self.options.door, request.remote[0] if request.remote else ""
         if not door.enter(host):
-            return _BUSY
+            return NO_ROOM
         try:
-            assert self._admit is not None, "checked at the start"
-            return self._admit(self._handshake(request))
-        except BadHandshake as bad:
-            return bad.reply
-        except Exception:
-            logger.exception("a session could not be decided")
-            return HttpReply(500, b"internal error\n")
+            return ask_gate(self._admit, self._handshake(request))
         finally:
             door.leave(host)
 
@@ -269,8 +257,7 @@ class SockjsEngine:
         given = request.target.partition("?")[2].split("&")
         query = "&".join(part for part in given if part.partition("=")[0] not in _OWN)  # the gate reads it as it came
         target = (self.options.path or "/") + (f"?{query}" if query else "")
-        headers = Headers((*_without(request.headers).items(), ("upgrade", "websocket")))
-        return UpgradedHandshake("GET", target, headers, request.remote, request.secure)
+        return as_handshake(request, target)
 
     def _dress(self, reply: HttpReply, request: Handshake) -> HttpReply:
         """An answer of a session with what all of them carry."""
@@ -290,11 +277,6 @@ class SockjsEngine:
         self._lingering.pop(line, None)
         if self._lines.get(line.name) is line:
             del self._lines[line.name]
-
-
-def _without(headers: Headers) -> Headers:
-    """The headers without offers that a session over HTTP cannot make."""
-    return Headers((name, value) for name, value in headers.items() if name.lower() not in _REPLACED)
 
 
 def _form(body: bytes, request: Handshake) -> bytes:

@@ -15,7 +15,7 @@ __all__ = ["Channel", "Owner"]
 logger = logging.getLogger("mycelia.websocket.engine")
 
 _MOMENT = 0.1  # seconds in which the server may yet have taken the end of a response whose client left with it
-Headers = tuple[tuple[str, str], ...]
+HeaderLines = tuple[tuple[str, str], ...]
 
 
 class Owner(Protocol):
@@ -27,6 +27,9 @@ class Owner(Protocol):
     def sent(self, channel: Channel) -> None:
         """The server has taken all of it."""
 
+    def slow(self) -> None:
+        """The client has not taken all of it in time, and is hung up on."""
+
     def gone(self, channel: Channel) -> None:
         """The client left before that."""
 
@@ -34,7 +37,7 @@ class Owner(Protocol):
 class Channel:
     """One response. `buffered` is what the server has not taken yet."""
 
-    def __init__(self, owner: Owner, style: Style, headers: Headers) -> None:
+    def __init__(self, owner: Owner, style: Style, headers: HeaderLines) -> None:
         self.buffered = 0
         self._owner, self._style, self._headers = owner, style, headers
         self._loop = asyncio.get_running_loop()
@@ -147,5 +150,6 @@ class Channel:
             self._owner.gone(self)
 
     def _give_up(self) -> None:
+        self._owner.slow()
         if self._pump is not None:
             self._pump.cancel()

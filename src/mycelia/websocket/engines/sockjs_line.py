@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from math import inf
 from typing import Protocol, cast
 
 from mycelia.protocol.asgi_scope import Scope
@@ -27,6 +26,7 @@ from mycelia.protocol.sockjs_session import (
     Write,
 )
 from mycelia.protocol.sockjs_styles import Style
+from mycelia.websocket.engines.alarm import Alarm
 from mycelia.websocket.engines.base import EngineOptions, Peer
 from mycelia.websocket.engines.sockjs_channel import Channel
 
@@ -61,15 +61,14 @@ class SockjsLine:
         self._deadline = self._loop.time() + house.options.handshake_timeout
         self._peer: Peer | None = None
         self._channels: list[Channel] = []  # whose responses are not taken yet, as far as they are the session's
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = inf  # of the timer
+        self._alarm = Alarm()
         self._closing: tuple[int, str] | None = None  # what this side closes with
         self._held: list[bytes] = []  # came while reading was paused
         self._resumed: asyncio.Event | None = None
         self._vacant = asyncio.Event()  # nobody receives
         self._turn = asyncio.Lock()
         self._queued = 0
-        self._full = self._flushing = self._weighing = False
+        self._full = self._flushing = False
 
     # -- Transport -----------------------------------------------------------------------------------
 
@@ -167,8 +166,7 @@ class SockjsLine:
         if not self._session.over:
             self._do(self._session.abort(self._loop.time()))
         self._session.forgotten = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         self._house.forget(self)
 
     # -- Owner of its channels -----------------------------------------------------------------------
@@ -180,6 +178,11 @@ class SockjsLine:
     def sent(self, channel: Channel) -> None:
         self._session.sent(channel)
         self._leave(channel)
+
+    def slow(self) -> None:
+        if self._peer is not None and self._closing is None and not self._session.over:
+            self._peer.failed(Close.SLOW_CONSUMER, "the client reads too slowly")
+            self.close(Close.SLOW_CONSUMER, "slow consumer")
 
     def gone(self, channel: Channel) -> None:
         self._leave(channel)
@@ -196,7 +199,7 @@ class SockjsLine:
                     self._hand_over(each.messages)
                 case Write():
                     cast(Channel, each.key).write(each.payload)
-                case Finish():
+                case Finish():  # a client has as long to take a response as to come in
                     cast(Channel, each.key).finish(
                         options.close_timeout if self._closing is not None else options.handshake_timeout
                     )
@@ -212,12 +215,8 @@ class SockjsLine:
             self._vacant.set()
         if self._full:
             self._weigh()
-        due = self._session.due
-        if not self._session.forgotten and (self._timer is None or due < self._due):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._due = due  # not every handle can say it (uvloop)
-            self._timer = self._loop.call_at(due, self._tick)
+        if not self._session.forgotten:
+            self._alarm.by(self._session.due, self._tick)
 
     def _leave(self, channel: Channel) -> None:
         if channel in self._channels:
@@ -233,7 +232,6 @@ class SockjsLine:
             self._peer.received(message, False)
 
     def _tick(self) -> None:
-        self._timer = None
         self._do(self._session.tick(self._loop.time()))
 
     def _flush(self) -> None:

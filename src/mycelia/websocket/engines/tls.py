@@ -83,6 +83,10 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._connection.resume_writing()
 
+    def eof_received(self) -> None:
+        if self._shaken and not self._closing:
+            self._connection.eof_received()
+
     def connection_lost(self, error: Exception | None) -> None:
         self._closing, self._tls = True, None
         self._connection.connection_lost(error)
@@ -131,7 +135,7 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
             if answers:
                 self._answer(answers)
             if ended:
-                self._connection.finish()
+                self._connection.eof_received()
         if not self._closing:
             self._read_on()
 

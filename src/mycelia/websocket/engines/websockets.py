@@ -9,38 +9,79 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, ClassVar, cast
 
 from websockets.extensions import Extension
 from websockets.frames import Frame
 from websockets.protocol import OPEN, Side
 from websockets.protocol import Protocol as LibraryProtocol
-from websockets.typing import ExtensionName
+from websockets.streams import StreamReader
+from websockets.typing import BytesLike, ExtensionName
 
 from mycelia.protocol.frames import CONTROL_LIMIT_BYTES
 from mycelia.websocket.engines.base import SilentLogger
 from mycelia.websocket.engines.listener import StreamEngine
-from mycelia.websocket.engines.reader import Reader
+from mycelia.websocket.engines.reader import READ_BYTES, Reader
 from mycelia.websocket.engines.stream import StreamConnection
+
+apply_mask: Callable[[BytesLike, bytes | bytearray], bytes]
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # the library was built without its C part
+    from websockets.utils import apply_mask
 
 __all__ = ["WebsocketsEngine"]
 
 
+_KEY_BYTES = 4  # RFC 6455 §5.2
 _SILENCE = SilentLogger(logging.getLogger("websockets.server"))
 
 
-class _Marks(Extension):
-    """Stands where the library has its decompressor: lets the mark of compressed messages pass, for the assembler."""
+class _Payloads(StreamReader):
+    """The library's buffer, but for the payloads of long frames, which it would hold twice, once masked.
+
+    Such a payload is unmasked where it lies and left in `long`; the library is given an empty one instead.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.long: bytearray | None = None
+        self._key = bytearray()  # the last four bytes that were asked for: before a payload its masking key comes
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        if n <= READ_BYTES:
+            data = yield from super().read_exact(n)
+            if n == _KEY_BYTES:
+                self._key = data
+            return data
+        while len(self.buffer) < n:
+            yield
+        self.long, self.buffer = self.buffer, self.buffer[n:]
+        del self.long[n:]
+        with memoryview(self.long) as whole:
+            for at in range(0, n, READ_BYTES):
+                piece = whole[at : at + READ_BYTES]
+                piece[:] = apply_mask(piece, self._key)
+        return bytearray()
+
+
+class _Frames(Extension):
+    """Stands where the library has its decompressor: each frame gets its long payload, and its mark of a compressed
+    message goes to the assembler, where compression was agreed on."""
 
     name = ExtensionName("permessage-deflate")
 
-    def __init__(self) -> None:
-        self.seen: deque[bool] = deque()  # of the frames of one read
+    def __init__(self, reader: _Payloads, packed: bool) -> None:
+        self._reader, self._packed = reader, packed
+        self.marks: deque[bool] = deque()  # of the frames of one read
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        self.seen.append(frame.rsv1)
-        frame.rsv1 = frame.rsv1 and frame.opcode > 2  # which no control frame may have
+        if self._reader.long is not None:
+            frame.data, self._reader.long = self._reader.long, None
+        if self._packed:
+            self.marks.append(frame.rsv1)
+            frame.rsv1 = frame.rsv1 and frame.opcode > 2  # which no control frame may have
         return frame
 
     def encode(self, frame: Frame) -> Frame:
@@ -50,18 +91,20 @@ class _Marks(Extension):
 class _LibraryReader:
     """One connection's protocol object; kept for life, because it holds the state of a message."""
 
-    __slots__ = ("_marks", "_owner", "_scratch", "protocol")
+    __slots__ = ("_frames", "_owner", "_scratch", "protocol")
 
     def __init__(self, owner: StreamConnection, max_bytes: int, scratch: bytearray) -> None:
         self._owner, self._scratch = owner, scratch
         # The library counts a control frame inside a fragmented message towards the size of that message; the
         # assembler, which does not, has the last word on sizes.
         most = max_bytes + CONTROL_LIMIT_BYTES
-        self.protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=most, logger=_SILENCE)
-        self._marks: _Marks | None = None
-        if owner.compression is not None:
-            self._marks = _Marks()
-            self.protocol.extensions = [self._marks]
+        self.protocol = protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=most, logger=_SILENCE)
+        protocol.reader = reader = _Payloads()
+        self._frames = _Frames(reader, owner.compression is not None)
+        protocol.extensions = [self._frames]
+        protocol.parser.close()  # which reads from the buffer that it began with
+        protocol.parser = protocol.parse()
+        next(protocol.parser)
 
     @property
     def held_bytes(self) -> int:
@@ -71,14 +114,16 @@ class _LibraryReader:
         return self._scratch
 
     def read(self, count: int) -> bool:
-        protocol, owner = self.protocol, self._owner
+        protocol, owner, marks = self.protocol, self._owner, self._frames.marks
         protocol.receive_data(bytes(memoryview(self._scratch)[:count]))
         protocol.data_to_send()
         for event in protocol.events_received():
             assert isinstance(event, Frame)
-            rsv = 4 if self._marks is not None and self._marks.seen.popleft() else 0  # the library refused all other
-            payload, event.data = bytes(event.data), b""  # the library's parser holds on to its last frame
-            owner.on_frame(int(event.opcode), event.fin, rsv, payload)
+            rsv = 4 if marks and marks.popleft() else 0  # the library refused all other
+            payload, event.data = event.data, b""  # the library's parser holds on to its last frame
+            if event.opcode and not rsv:  # what is added to others or inflated is not kept, and need not be copied
+                payload = bytes(payload)
+            owner.on_frame(int(event.opcode), event.fin, rsv, cast(bytes, payload))
         if protocol.parser_exc is not None and protocol.close_sent is not None:
             owner.fail(int(protocol.close_sent.code), protocol.close_sent.reason)
         return True
@@ -100,6 +145,6 @@ class WebsocketsEngine(StreamEngine):
         """Frees it all now: the library's protocol and its parser refer to each other, and the collector takes long."""
         if isinstance(reader, _LibraryReader):
             protocol = reader.protocol
-            protocol.reader.buffer.clear()
+            protocol.reader.buffer = bytearray()
             protocol.parser.close()
             protocol.parser_exc = None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
+from mycelia.protocol.asgi_scope import CanServe
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
-from mycelia.websocket.engines.asgi import AsgiEngine
-from mycelia.websocket.engines.base import EngineOptions
+from mycelia.websocket.engines.base import Engine, EngineOptions, OpenDoor
 
-__all__ = ["HEADERS", "Stand", "Visit", "stand", "websocket_scope"]
+__all__ = ["HEADERS", "CountingDoor", "Stand", "Visit", "plain_scope", "running", "websocket_scope"]
 
 HEADERS = [
     (b"host", b"h"),
@@ -39,6 +39,20 @@ def websocket_scope(path: str = "/ws", **more: Any) -> dict[str, Any]:
     }
 
 
+def plain_scope(target: str, method: str = "GET", **headers: str) -> dict[str, Any]:
+    """What a server says of a plain request."""
+    path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(b"host", b"h"), *((k.replace("_", "-").encode(), v.encode()) for k, v in headers.items())],
+        "client": ("192.0.2.1", 5),
+    }
+
+
 class Visit:
     """One request: `sent` is what the application said. A Close of its own is answered unless `deaf` is set."""
 
@@ -60,6 +74,11 @@ class Visit:
 
     def text(self, text: str) -> None:
         self.say({"type": "websocket.receive", "text": text})
+
+    def bring(self, body: bytes) -> None:
+        """The body of a plain request, in two parts."""
+        self.say({"type": "http.request", "body": body[:3], "more_body": True})
+        self.say({"type": "http.request", "body": body[3:], "more_body": False})
 
     def leave(self, code: int | None = 1000, reason: str = "") -> None:
         self.say({"type": "websocket.disconnect", "code": code, "reason": reason})
@@ -97,6 +116,22 @@ class Visit:
         """What was sent to the client."""
         return [each.get("text", each.get("bytes")) for each in self.sent if each["type"] == "websocket.send"]
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of the answer to a plain request."""
+        [start] = [each for each in self.sent if each["type"] == "http.response.start"]
+        return {name.decode(): value.decode() for name, value in start["headers"]}
+
+    @property
+    def parts(self) -> list[bytes]:
+        """What has been sent of the answer's body."""
+        return [each["body"] for each in self.sent if each["type"] == "http.response.body"]
+
+    async def answer(self) -> tuple[int, bytes]:
+        """Status and body of the answer, when it is whole."""
+        await self.ended()
+        return (await self.told("http.response.start"))["status"], b"".join(self.parts)
+
     def begin(self, application: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
         """Calls the application in a task, as servers do."""
 
@@ -113,27 +148,54 @@ class Visit:
         await self.task
 
 
-class Stand:
-    """A running engine; its gate lets everybody in at `/ws`, unless it has another answer."""
+class CountingDoor(OpenDoor):
+    """Counts who is half open, and lets nobody in once it is shut."""
 
-    def __init__(self, engine: AsgiEngine) -> None:
+    def __init__(self) -> None:
+        self.inside = 0
+        self.shut = False
+        self.misreadings: list[int] = []
+
+    def enter(self, host: str) -> bool:
+        self.inside += not self.shut
+        return not self.shut
+
+    def leave(self, host: str) -> None:
+        self.inside -= 1
+
+    def misread(self, status: int) -> None:
+        self.misreadings.append(status)
+
+
+class _Served(Engine, CanServe, Protocol):
+    """An engine behind an ASGI server."""
+
+
+E = TypeVar("E", bound=_Served)
+S = TypeVar("S", bound="Stand[Any]")
+
+
+class Stand(Generic[E]):
+    """An engine whose gate lets everybody in, unless it has another answer."""
+
+    def __init__(self, engine: E) -> None:
         self.engine = engine
+        self.door = CountingDoor()
         self.peers: list[RecordingPeer] = []
+        self.echo = False
         self.answer: HttpReply | Exception | None = None
         self.requests: list[Handshake] = []
         engine.on("admit", self._admit)
 
-    def visit(self, scope: dict[str, Any] | None = None, path: str | None = None) -> Visit:
+    def accept(self, peer: RecordingPeer, request: Handshake) -> Accept:
+        """What the gate says to whom it lets in."""
+        return Accept(peer, next(iter(request.subprotocols), None))
+
+    def serve(self, scope: dict[str, Any], path: str | None = None) -> Visit:
         """A request that is being served."""
-        visit = Visit(websocket_scope() if scope is None else scope)
+        visit = Visit(scope)
         visit.begin(lambda scope, receive, send: self.engine.serve(scope, receive, send, path))
         return visit
-
-    async def open(self, scope: dict[str, Any] | None = None) -> tuple[Visit, RecordingPeer]:
-        """An accepted connection."""
-        visit, before = self.visit(scope), len(self.peers)
-        await visit.until(lambda: visit.asked == 2)  # the first is for the handshake
-        return visit, self.peers[before]
 
     def _admit(self, request: Handshake) -> Accept | HttpReply:
         self.requests.append(request)
@@ -141,19 +203,21 @@ class Stand:
             raise self.answer
         if self.answer is not None:
             return self.answer
-        peer = RecordingPeer(request, echo=False)
+        peer = RecordingPeer(request, self.echo)
         self.peers.append(peer)
-        return Accept(peer, next(iter(request.subprotocols), None), (("X-Engine", "checked"),))
+        return self.accept(peer, request)
 
 
 @asynccontextmanager
-async def stand(**options: Any) -> AsyncIterator[Stand]:
-    """A Stand; leaving it stops the engine, and every peer must have been closed exactly once."""
-    made = Stand(AsgiEngine())
-    await made.engine.start(EngineOptions(**{"close_timeout": 0.05, **options}))
+async def running(made: S, **options: Any) -> AsyncIterator[S]:
+    """Starts a Stand; leaving it stops the engine: then all peers have been closed once, and nobody is half open."""
+    await made.engine.start(EngineOptions(**{"close_timeout": 0.05, "door": made.door, **options}))
     try:
         yield made
     finally:
         await made.engine.stop()
+        for peer in made.peers:
+            await peer.closed_with()
     for peer in made.peers:
         assert (len(peer.closings), peer.objections) == (1, [])
+    assert made.door.inside == 0

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.asgi_scope import CanServe
-from mycelia.protocol.handshake import HttpReply
+from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.websocket.engines.asgi import AsgiEngine
-from mycelia.websocket.engines.base import CanFrame, CanPause, CanPing, EngineOptions, OpenDoor
-from tests.unit.websocket.engines.asgi_server import Stand, Visit, stand, websocket_scope
+from mycelia.websocket.engines.base import CanFrame, CanPause, CanPing, EngineOptions
+from tests.unit.websocket.engines.asgi_server import Stand, Visit, running, websocket_scope
 
 GONE = {"type": "websocket.close", "code": 1001, "reason": ""}
 
 
-class CountingDoor(OpenDoor):
-    """Writes down who came, and lets nobody in once it is shut."""
+class AsgiStand(Stand[AsgiEngine]):
+    """Its gate lets people in at `/ws`."""
 
-    def __init__(self) -> None:
-        self.inside = 0
-        self.shut = False
-        self.misreadings: list[int] = []
+    def visit(self, scope: dict[str, Any] | None = None, path: str | None = None) -> Visit:
+        """A request that is being served."""
+        return self.serve(websocket_scope() if scope is None else scope, path)
 
-    def enter(self, host: str) -> bool:
-        self.inside += not self.shut
-        return not self.shut
+    async def open(self, scope: dict[str, Any] | None = None) -> tuple[Visit, RecordingPeer]:
+        """An accepted connection."""
+        visit, before = self.visit(scope), len(self.peers)
+        await visit.until(lambda: visit.asked == 2)  # the first is for the handshake
+        return visit, self.peers[before]
 
-    def leave(self, host: str) -> None:
-        self.inside -= 1
+    def accept(self, peer: RecordingPeer, request: Handshake) -> Accept:
+        return replace(super().accept(peer, request), headers=(("X-Engine", "checked"),))
 
-    def misread(self, status: int) -> None:
-        self.misreadings.append(status)
+
+def stand(**options: Any) -> AbstractAsyncContextManager[AsgiStand]:
+    return running(AsgiStand(AsgiEngine()), **options)
 
 
 # -- life ----------------------------------------------------------------------------------------------
@@ -58,7 +62,7 @@ async def test_it_starts_once_and_has_no_address() -> None:
 
 
 async def test_who_comes_before_the_start_gets_503() -> None:
-    made = Stand(AsgiEngine())
+    made = AsgiStand(AsgiEngine())
     visit = made.visit()
     assert (await visit.told("websocket.http.response.start"))["status"] == 503
     plain = made.visit({**websocket_scope("/"), "type": "http", "method": "GET"})
@@ -118,32 +122,29 @@ async def test_a_handshake_is_accepted_before_anything_is_said() -> None:
     ids=["refused", "broken"],
 )
 async def test_the_gate_decides(answer: Any, status: int, body: bytes) -> None:
-    door = CountingDoor()
-    async with stand(door=door) as made:
+    async with stand() as made:
         made.answer = answer
         visit = made.visit()
         await visit.ended()
         assert [visit.sent[0]["status"], visit.sent[1]["body"]] == [status, body]
-        assert (made.peers, door.inside) == ([], 0)
+        assert (made.peers, made.door.inside) == ([], 0)
 
 
 async def test_what_cannot_be_read_never_reaches_the_gate() -> None:
-    door = CountingDoor()
-    async with stand(door=door) as made:
+    async with stand() as made:
         visit = made.visit(websocket_scope(query_string=b"\xff"))
         await visit.ended()
-        assert (visit.sent[0]["status"], door.misreadings, made.requests) == (400, [400], [])
+        assert (visit.sent[0]["status"], made.door.misreadings, made.requests) == (400, [400], [])
 
 
 async def test_the_door_is_asked_and_told() -> None:
-    door = CountingDoor()
-    async with stand(door=door) as made:
+    async with stand() as made:
         visit, _ = await made.open()
-        assert door.inside == 0  # the handshake is over
-        door.shut = True
+        assert made.door.inside == 0  # the handshake is over
+        made.door.shut = True
         refused = made.visit()
         await refused.ended()
-        assert (refused.sent[0]["status"], len(made.requests), door.inside) == (503, 1, 0)
+        assert (refused.sent[0]["status"], len(made.requests), made.door.inside) == (503, 1, 0)
         visit.leave()
 
 
@@ -305,7 +306,7 @@ async def test_what_its_transports_can() -> None:
 # -- congestion ----------------------------------------------------------------------------------------
 
 
-async def congest(made: Stand) -> tuple[Visit, RecordingPeer]:
+async def congest(made: AsgiStand) -> tuple[Visit, RecordingPeer]:
     visit, peer = await made.open()
     visit.taking.clear()
     peer.transport.send(b"x" * 60, True)

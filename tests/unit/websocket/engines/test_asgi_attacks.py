@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mycelia.protocol.handshake import HttpReply
-from tests.unit.websocket.engines.asgi_server import HEADERS, Visit, stand, websocket_scope
+from tests.unit.websocket.engines.asgi_server import HEADERS, Visit, websocket_scope
+from tests.unit.websocket.engines.test_asgi import stand
 
 BROKEN = [OSError("gone"), RuntimeError("gone")]
 HOSTLESS = [line for line in HEADERS if line[0] != b"host"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -18,54 +17,26 @@ from mycelia.protocol.handshake import Accept, Handshake, HttpReply, origin_allo
 from mycelia.testing.engines import RecordingPeer
 from mycelia.websocket.engines.base import EngineOptions, load_engine
 from mycelia.websocket.engines.socketio import SocketioEngine
-from tests.unit.websocket.engines.asgi_server import Visit, websocket_scope
+from tests.unit.websocket.engines.asgi_server import Stand, Visit, plain_scope, running, websocket_scope
 
 PATH = "/socket.io/"
 GREETING = SocketioEngine.codec.encode(Event("websocket.connected", {"connectionId": "id-1"}))
 
 
-class Door:
-    """Counts who is half open."""
+class SocketioStand(Stand[SocketioEngine]):
+    """The engine at `PATH`; its gate agrees on our language, as the engine asks."""
 
-    def __init__(self) -> None:
-        self.inside = 0
-        self.open = True
-
-    def enter(self, host: str) -> bool:
-        self.inside += self.open
-        return self.open
-
-    def leave(self, host: str) -> None:
-        self.inside -= 1
-
-    def misread(self, status: int) -> None: ...
-
-
-class Stand:
-    """A running engine; its gate lets everybody in, unless it has another answer."""
-
-    def __init__(self) -> None:
-        self.engine = SocketioEngine()
-        self.engine.on("admit", self._admit)
-        self.door = Door()
-        self.peers: list[RecordingPeer] = []
-        self.requests: list[Handshake] = []
-        self.answer: HttpReply | Exception | None = None
-
-    def visit(self, scope: dict[str, Any]) -> Visit:
-        visit = Visit(scope)
-        visit.begin(lambda *call: self.engine.serve(*call))
-        return visit
+    def accept(self, peer: RecordingPeer, request: Handshake) -> Accept:
+        return Accept(peer, "mycelia.v1.json")
 
     async def ask(self, query: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
         """The answer to a plain request."""
-        return await answer(self.request(query, method, body))
+        return await self.request(query, method, body).answer()
 
     def request(self, query: str, method: str = "GET", body: bytes | None = None) -> Visit:
-        visit = self.visit(http_scope(query, method))
+        visit = self.serve(http_scope(query, method))
         if body is not None:
-            visit.say({"type": "http.request", "body": body[:3], "more_body": True})
-            visit.say({"type": "http.request", "body": body[3:], "more_body": False})
+            visit.bring(body)
         return visit
 
     async def poll(self) -> str:
@@ -74,9 +45,16 @@ class Stand:
         assert status == 200 and body[:1] == b"0"
         return f"EIO=4&transport=polling&sid={json.decode(body[1:])['sid']}"
 
+    async def polled(self) -> tuple[str, RecordingPeer]:
+        """A session over HTTP with an accepted connection, that waits for a GET with the answer to CONNECT."""
+        session, before = await self.poll(), len(self.peers)
+        assert await self.ask(session, "POST", b"40") == (200, b"ok")
+        self.peers[before].transport.send(GREETING, False)
+        return session, self.peers[before]
+
     async def open(self, query: str = "EIO=4&transport=websocket") -> Visit:
         """A WebSocket."""
-        visit = self.visit(websocket_scope(PATH, query_string=query.encode()))
+        visit = self.serve(websocket_scope(PATH, query_string=query.encode()))
         await visit.told("websocket.accept")
         return visit
 
@@ -89,56 +67,17 @@ class Stand:
         await visit.until(lambda: len(visit.messages) == 2)
         return visit, self.peers[-1]
 
-    def _admit(self, request: Handshake) -> Accept | HttpReply:
-        self.requests.append(request)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        if self.answer is not None:
-            return self.answer
-        peer = RecordingPeer(request, echo=False)
-        self.peers.append(peer)
-        return Accept(peer, "mycelia.v1.json")
-
 
 def http_scope(query: str, method: str) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "method": method,
-        "scheme": "http",
-        "path": PATH,
-        "query_string": query.encode(),
-        "headers": [(b"host", b"h"), (b"authorization", b"Basic x")],
-        "client": ("192.0.2.1", 5),
-    }
+    return plain_scope(f"{PATH}?{query}", method, authorization="Basic x")
 
 
 def with_headers(scope: dict[str, Any], **given: str) -> dict[str, Any]:
     return {**scope, "headers": [*scope["headers"], *((key.encode(), each.encode()) for key, each in given.items())]}
 
 
-def headers_of(visit: Visit) -> dict[str, str]:
-    [start] = [each for each in visit.sent if each["type"] == "http.response.start"]
-    return {name.decode(): value.decode() for name, value in start["headers"]}
-
-
-async def answer(visit: Visit) -> tuple[int, bytes]:
-    start, body = await visit.told("http.response.start"), await visit.told("http.response.body")
-    await visit.ended()
-    return start["status"], body["body"]
-
-
-@asynccontextmanager
-async def stand(**options: Any) -> AsyncIterator[Stand]:
-    made = Stand()
-    await made.engine.start(EngineOptions(**{"close_timeout": 0.05, "door": made.door, "path": PATH, **options}))
-    try:
-        yield made
-    finally:
-        await made.engine.stop()
-        for peer in made.peers:
-            await peer.closed_with()
-            assert (len(peer.closings), peer.objections) == (1, [])
-    assert made.door.inside == 0
+def stand(**options: Any) -> AbstractAsyncContextManager[SocketioStand]:
+    return running(SocketioStand(SocketioEngine()), **{"path": PATH, **options})
 
 
 # -- start and stop ----------------------------------------------------------------------------------------
@@ -188,31 +127,29 @@ async def test_refusals(query: str, method: str, code: int) -> None:
     async with stand() as made:
         status, body = await made.ask(query, method)
         assert (status, json.decode(body)["code"]) == (400, code)
-        visit = made.visit(websocket_scope(PATH, query_string=b"EIO=4&transport=polling"))
+        visit = made.serve(websocket_scope(PATH, query_string=b"EIO=4&transport=polling"))
         assert (await visit.told("websocket.http.response.start"))["status"] == 400
         await visit.ended()
 
 
 async def test_no_room_and_no_such_path() -> None:
     async with stand() as made:
-        made.door.open = False
+        made.door.shut = True
         assert (await made.ask("EIO=4&transport=polling"))[0] == 503
-        visit = made.visit({**http_scope("EIO=4&transport=polling", "GET"), "path": "/socket.io/more"})
-        assert (await answer(visit))[0] == 404
+        visit = made.serve({**http_scope("EIO=4&transport=polling", "GET"), "path": "/socket.io/more"})
+        assert (await visit.answer())[0] == 404
 
 
 async def test_a_second_post_while_reading_is_paused_ends_the_session() -> None:
     """What is held for a paused connection is one request, however many are sent."""
     async with stand() as made:
-        session = await made.poll()
-        await made.ask(session, "POST", b"40")
-        [peer] = made.peers
+        session, peer = await made.polled()
         assert peer.pausing is not None
         peer.pausing.pause()
         waiting = made.request(session, "POST", b'42["app://a"]')
         await waiting.until(lambda: waiting.asked == 2)
         assert (await made.ask(session, "POST", b'42["app://b"]'))[0] == 400
-        assert (await answer(waiting))[0] == 400
+        assert (await waiting.answer())[0] == 400
         assert peer.messages == [] and (await peer.closed_with())[0] == 1006
 
 
@@ -241,12 +178,12 @@ async def test_foreign_pages_are_refused_and_told_nothing(method: str) -> None:
         return None if origin_allowed(request, ORIGINS[:1]) else HttpReply(403, b"not allowed\n")
 
     async with stand(screen=only, allowed_origins=ORIGINS[:1]) as made:
-        visit = made.visit(with_headers(http_scope("EIO=4&transport=polling", method), origin="https://evil.example"))
-        status, body = await answer(visit)
+        visit = made.serve(with_headers(http_scope("EIO=4&transport=polling", method), origin="https://evil.example"))
+        status, body = await visit.answer()
         assert (status, json.decode(body)) == (403, {"code": 4, "message": "Forbidden"})
-        assert not [name for name in headers_of(visit) if name.startswith("access-control")]
+        assert not [name for name in visit.headers if name.startswith("access-control")]
         scope = with_headers(websocket_scope(PATH, query_string=b"EIO=4&transport=websocket"), origin="https://evil")
-        visit = made.visit(scope)
+        visit = made.serve(scope)
         assert (await visit.told("websocket.http.response.start"))["status"] == 403
         await visit.ended()
     assert made.door.inside == 0
@@ -259,27 +196,27 @@ async def test_foreign_pages_are_refused_and_told_nothing(method: str) -> None:
 async def test_pages_that_may_come_may_read(origin: str, credentials_too: bool) -> None:
     async with stand(screen=screen, allowed_origins=ORIGINS) as made:
         asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,x-mine"}
-        visit = made.visit(with_headers(http_scope("EIO=4&transport=polling", "OPTIONS"), origin=origin, **asked))
-        assert (await answer(visit))[0] == 204
-        before = headers_of(visit)
+        visit = made.serve(with_headers(http_scope("EIO=4&transport=polling", "OPTIONS"), origin=origin, **asked))
+        assert (await visit.answer())[0] == 204
+        before = visit.headers
         assert before["access-control-allow-methods"] == "GET, POST"
         assert before["access-control-allow-headers"] == "content-type,x-mine"
-        visit = made.visit(with_headers(http_scope("EIO=4&transport=polling", "GET"), origin=origin))
-        assert (await answer(visit))[0] == 200
-        for shown in (before, headers_of(visit)):
+        visit = made.serve(with_headers(http_scope("EIO=4&transport=polling", "GET"), origin=origin))
+        assert (await visit.answer())[0] == 200
+        for shown in (before, visit.headers):
             assert shown["access-control-allow-origin"] == origin and shown["vary"] == "Origin"
             assert ("access-control-allow-credentials" in shown) is credentials_too
         assert shown["cache-control"] == "no-store" and "set-cookie" not in shown
-        visit = made.visit(with_headers(http_scope("EIO=3&transport=polling", "GET"), origin=origin))
-        assert (await answer(visit))[0] == 400 and headers_of(visit)["access-control-allow-origin"] == origin
+        visit = made.serve(with_headers(http_scope("EIO=3&transport=polling", "GET"), origin=origin))
+        assert (await visit.answer())[0] == 400 and visit.headers["access-control-allow-origin"] == origin
 
 
 async def test_no_cookie_is_set_and_nothing_said_of_cors_to_who_is_no_page() -> None:
     async with stand() as made:
-        visit = made.visit(http_scope("EIO=4&transport=polling", "GET"))
-        assert (await answer(visit))[0] == 200
+        visit = made.serve(http_scope("EIO=4&transport=polling", "GET"))
+        assert (await visit.answer())[0] == 200
         usual = {"content-length", "content-type", "cache-control", "vary", "x-content-type-options"}
-        assert set(headers_of(visit)) == usual
+        assert set(visit.headers) == usual
 
 
 async def test_polling_from_connect_to_close() -> None:
@@ -291,7 +228,7 @@ async def test_polling_from_connect_to_close() -> None:
         [peer] = made.peers
         waiting = made.request(session)
         peer.transport.send(GREETING, False)
-        assert await answer(waiting) == (200, b'40{"sid":"id-1"}')
+        assert await waiting.answer() == (200, b'40{"sid":"id-1"}')
         assert await made.ask(session, "POST", b'427["app://a",1]\x1e42["app://b"]') == (200, b"ok")
         assert peer.messages == [(b'27["app://a",1]', False), (b'2["app://b"]', False)]
         peer.transport.send(b'37[{"success":true}]', False)
@@ -301,7 +238,7 @@ async def test_polling_from_connect_to_close() -> None:
         waiting = made.request(session)
         await waiting.until(lambda: waiting.asked)
         assert await made.ask(session, "POST", b"1") == (200, b"ok")
-        assert await answer(waiting) == (200, b"6")
+        assert await waiting.answer() == (200, b"6")
         assert peer.leavings == 1 and await peer.closed_with() == (1000, "")
         assert (await made.ask(session))[0] == 400
 
@@ -323,7 +260,7 @@ async def test_a_poll_that_is_given_up_frees_its_place() -> None:
         await again.until(lambda: again.asked)
         assert await made.ask(session, "POST", b"40") == (200, b"ok")
         made.peers[0].transport.send(GREETING, False)
-        assert (await answer(again))[0] == 200
+        assert (await again.answer())[0] == 200
 
 
 async def test_a_post_that_is_too_large() -> None:
@@ -335,10 +272,7 @@ async def test_a_post_that_is_too_large() -> None:
 
 async def test_an_upgrade() -> None:
     async with stand() as made:
-        session = await made.poll()
-        await made.ask(session, "POST", b"40")
-        [peer] = made.peers
-        peer.transport.send(GREETING, False)
+        session, peer = await made.polled()
         assert (await made.ask(session))[0] == 200
         socket = await made.open(session.replace("polling", "websocket"))
         socket.text("2probe")
@@ -370,6 +304,17 @@ async def test_connect_is_a_handshake_with_a_token() -> None:
         assert (shown["auth"], shown["url"]) == ({"room": 7}, PATH)
         hidden = urlsafe_b64encode(b"s3cr3t").decode().rstrip("=")
         assert hidden not in repr({**shown, "token": None}) and "s3cr3t" not in repr({**shown, "token": None})
+        visit.leave()
+        await visit.ended()
+
+
+@pytest.mark.parametrize("query", ["room=1&room=2", "room=%zz", "a=1&&b=2"])
+async def test_the_gate_judges_the_query_as_it_came(query: str) -> None:
+    async with stand() as made:
+        visit = await made.open(f"EIO=4&{query}&transport=websocket&t=x")
+        visit.text("40")
+        await visit.until(lambda: made.requests)
+        assert made.requests[0].target == f"{PATH}?{query}"
         visit.leave()
         await visit.ended()
 
@@ -537,7 +482,7 @@ async def test_a_namespace_that_is_joined_late_has_a_time_of_its_own() -> None:
 async def test_a_session_without_a_namespace_needs_room_at_the_door() -> None:
     async with stand() as made:
         visit, _ = await made.joined()
-        made.door.open = False
+        made.door.shut = True
         visit.text("41")
         assert (await visit.told("websocket.close"))["code"] == 1013
         await visit.ended()
@@ -591,11 +536,8 @@ async def test_pongs_are_shown_to_whoever_limits_floods() -> None:
 
 async def test_a_paused_connection_holds_requests_back() -> None:
     async with stand() as made:
-        session = await made.poll()
-        await made.ask(session, "POST", b"40")
-        [peer] = made.peers
+        session, peer = await made.polled()
         assert peer.pausing is not None
-        peer.transport.send(GREETING, False)
         peer.pausing.pause()
         waiting = made.request(session, "POST", b'42["app://a"]')
         await waiting.until(lambda: waiting.asked == 2)
@@ -603,16 +545,13 @@ async def test_a_paused_connection_holds_requests_back() -> None:
             await asyncio.sleep(0)
         assert (peer.messages, waiting.sent) == ([], [])
         peer.pausing.resume()
-        assert await answer(waiting) == (200, b"ok")
+        assert await waiting.answer() == (200, b"ok")
         assert peer.messages == [(b'2["app://a"]', False)]
 
 
 async def test_congestion_is_told_and_taken_back() -> None:
     async with stand(high_water_bytes=1000) as made:
-        session = await made.poll()
-        await made.ask(session, "POST", b"40")
-        [peer] = made.peers
-        peer.transport.send(GREETING, False)
+        session, peer = await made.polled()
         for _ in range(3):
             peer.transport.send(b'2["' + b"a" * 500 + b'"]', False)
         assert peer.congestion == [True]

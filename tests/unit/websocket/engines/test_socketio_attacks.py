@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
+import pytest
+
+from mycelia import MessageSystem
 from mycelia.protocol.engineio import Terms
 from mycelia.protocol.engineio_output import Ended
 from mycelia.protocol.handshake import Handshake, Headers, HttpReply
+from mycelia.websocket import WebSocketSubsystem
 from mycelia.websocket.engines.base import EngineOptions
 from mycelia.websocket.engines.engineio import Station
 from mycelia.websocket.engines.engineio_line import Line
-from tests.unit.websocket.engines.test_socketio import GREETING, answer, stand
+from tests.unit.websocket.engines.asgi_server import Visit, websocket_scope
+from tests.unit.websocket.engines.test_socketio import PATH, stand
 
 
 async def turns(count: int = 20) -> None:
@@ -21,11 +27,8 @@ async def turns(count: int = 20) -> None:
 async def test_a_websocket_that_joins_a_paused_session_is_not_read_either() -> None:
     """What comes while a connection is paused is held; only what is not read is bounded."""
     async with stand() as made:
-        session = await made.poll()
-        await made.ask(session, "POST", b"40")
-        [peer] = made.peers
+        session, peer = await made.polled()
         assert peer.pausing is not None
-        peer.transport.send(GREETING, False)
         assert (await made.ask(session))[0] == 200
         peer.pausing.pause()
         socket = await made.open(session.replace("polling", "websocket"))
@@ -44,10 +47,7 @@ async def test_a_websocket_that_joins_a_paused_session_is_not_read_either() -> N
 
 async def test_nothing_is_heard_behind_what_is_no_packet() -> None:
     async with stand() as made:
-        session = await made.poll()
-        await made.ask(session, "POST", b"40")
-        [peer] = made.peers
-        peer.transport.send(GREETING, False)
+        session, peer = await made.polled()
         await made.ask(session)
         await made.ask(session, "POST", b'4x\x1e42["app://a"]\x1e4x\x1e40/other,')
         assert (peer.messages, peer.failures) == ([], [1002])
@@ -87,7 +87,7 @@ async def test_a_body_is_not_waited_for_when_the_session_is_over() -> None:
         session = await made.poll()
         trickling = made.request(session, "POST")
         trickling.say({"type": "http.request", "body": b"4", "more_body": True})
-        assert (await answer(trickling))[0] == 400
+        assert (await trickling.answer())[0] == 400
 
 
 class Nobody:
@@ -112,3 +112,40 @@ async def test_a_timer_that_is_due_at_once() -> None:
     assert not line.session.over
     await turns()
     assert line.session.over
+
+
+def strict() -> tuple[MessageSystem, WebSocketSubsystem]:
+    """A whole subsystem that bears five refusals."""
+    system, rate = MessageSystem("main"), {"maxMessages": 5, "windowMs": 60_000}
+    config = {"websocket": [{"type": "socketio", "path": PATH}], "limits": {"abuse": rate}}
+    return system, WebSocketSubsystem("websocket", ms=system, config=config)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_who_asks_for_namespaces_that_there_are_not_again_and_again_loses_the_session(joined: bool) -> None:
+    system, sockets = strict()
+    async with system:
+        visit = Visit(websocket_scope(PATH, query_string=b"EIO=4&transport=websocket"))
+        visit.begin(sockets.asgi)
+        if joined:
+            visit.text("40")
+            await visit.until(lambda: visit.messages[-1:] and visit.messages[-1].startswith("40{"))
+        for number in range(20):
+            visit.text(f"40/{number},")
+        await visit.ended()
+        refused = [each for each in visit.messages if each.startswith("44/")]
+        crossed = sockets.websocket.snapshot()["limits"]
+        assert (len(refused), crossed["handshake"], crossed["abuse"]) == (6, 6, 1)
+
+
+async def test_who_is_refused_by_connect_again_and_again_loses_the_session() -> None:
+    system, sockets = strict()
+    sockets.register_connection_handler("connect", lambda message: False)
+    async with system:
+        visit = Visit(websocket_scope(PATH, query_string=b"EIO=4&transport=websocket"))
+        visit.begin(sockets.asgi)
+        for answered in range(1, 7):
+            visit.text("40")
+            await visit.until(partial(lambda enough: len(visit.messages) > enough, answered))
+        await visit.ended()
+        assert sockets.websocket.snapshot()["limits"]["abuse"] == 1

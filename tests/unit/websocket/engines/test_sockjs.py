@@ -4,60 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
+from mycelia import MessageSystem
 from mycelia.errors import ConfigError, EngineError, NotRunning
-from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply
+from mycelia.protocol.handshake import BadHandshake, Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
+from mycelia.websocket import WebSocketSubsystem
 from mycelia.websocket.engines.base import Control, EngineOptions, load_engine
 from mycelia.websocket.engines.sockjs import SockjsEngine
-from tests.unit.websocket.engines.asgi_server import Visit, websocket_scope
+from tests.unit.websocket.engines.asgi_server import Stand, Visit, plain_scope, running, websocket_scope
 
 PATH = "/sockjs"
 OCCUPIED = b'c[2010,"Another connection still open"]\n'
 INTERRUPTED = b'c[1002,"Connection interrupted"]\n'
 
 
-class Door:
-    """Counts who is half open."""
-
-    def __init__(self) -> None:
-        self.inside, self.open, self.misreads = 0, True, 0
-
-    def enter(self, host: str) -> bool:
-        self.inside += self.open
-        return self.open
-
-    def leave(self, host: str) -> None:
-        self.inside -= 1
-
-    def misread(self, status: int) -> None:
-        self.misreads += 1
-
-
-class Stand:
-    """A running engine; its gate lets everybody in, unless it has another answer."""
-
-    def __init__(self) -> None:
-        self.engine = SockjsEngine()
-        self.engine.on("admit", self._admit)
-        self.door = Door()
-        self.peers: list[RecordingPeer] = []
-        self.requests: list[Handshake] = []
-        self.answer: HttpReply | Exception | None = None
-        self.echo = False
+class SockjsStand(Stand[SockjsEngine]):
+    """The engine at `PATH`."""
 
     def visit(self, below: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Visit:
         """A plain request that is being served."""
-        visit = Visit(http_scope(below, method, **headers))
+        visit = self.serve(http_scope(below, method, **headers))
         if body is not None:
-            visit.say({"type": "http.request", "body": body[:3], "more_body": True})
-            visit.say({"type": "http.request", "body": body[3:], "more_body": False})
-        visit.begin(lambda *call: self.engine.serve(*call))
+            visit.bring(body)
         return visit
 
     async def ask(self, below: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
@@ -76,63 +49,27 @@ class Stand:
     async def stream(self, session: str = "s") -> Visit:
         """A response that goes on."""
         visit = self.visit(f"/0/{session}/xhr_streaming", "POST", b"")
-        await visit.until(lambda: len(parts(visit)) >= 2)
+        await visit.until(lambda: len(visit.parts) >= 2)
         return visit
 
     async def socket(self, below: str = "/0/s/websocket", **more: Any) -> tuple[Visit, RecordingPeer]:
         """An accepted WebSocket."""
-        visit, before = Visit(websocket_scope(PATH + below, **more)), len(self.peers)
-        visit.begin(lambda *call: self.engine.serve(*call))
+        visit, before = self.serve(websocket_scope(PATH + below, **more)), len(self.peers)
         await visit.until(lambda: visit.asked == 2)
         return visit, self.peers[before]
 
-    def _admit(self, request: Handshake) -> Accept | HttpReply:
-        self.requests.append(request)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        if self.answer is not None:
-            return self.answer
-        self.peers.append(RecordingPeer(request, self.echo))
-        return Accept(self.peers[-1], next(iter(request.subprotocols), None))
-
 
 def http_scope(below: str, method: str, **headers: str) -> dict[str, Any]:
-    path, _, query = below.partition("?")
-    return {
-        "type": "http",
-        "method": method,
-        "scheme": "http",
-        "path": PATH + path,
-        "query_string": query.encode(),
-        "headers": [(b"host", b"h"), *((k.replace("_", "-").encode(), v.encode()) for k, v in headers.items())],
-        "client": ("192.0.2.1", 5),
-    }
-
-
-def parts(visit: Visit) -> list[bytes]:
-    return [each["body"] for each in visit.sent if each["type"] == "http.response.body"]
+    return plain_scope(PATH + below, method, **headers)
 
 
 async def whole(visit: Visit) -> tuple[int, bytes, dict[str, str]]:
-    await visit.ended()
-    start = await visit.told("http.response.start")
-    headers = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], b"".join(parts(visit)), headers
+    status, body = await visit.answer()
+    return status, body, visit.headers
 
 
-@asynccontextmanager
-async def stand(library: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[Stand]:
-    made = Stand()
-    given = {"close_timeout": 0.05, "door": made.door, "path": PATH, "library": library or {}, **options}
-    await made.engine.start(EngineOptions(**given))
-    try:
-        yield made
-    finally:
-        await made.engine.stop()
-        for peer in made.peers:
-            await peer.closed_with()
-            assert (len(peer.closings), peer.objections) == (1, [])
-    assert made.door.inside == 0
+def stand(library: dict[str, Any] | None = None, **options: Any) -> AbstractAsyncContextManager[SockjsStand]:
+    return running(SockjsStand(SockjsEngine()), **{"path": PATH, "library": library or {}, **options})
 
 
 # -- start and stop ----------------------------------------------------------------------------------------
@@ -226,7 +163,7 @@ async def test_a_query_that_cannot_be_read() -> None:
         visit = Visit({**http_scope("/info", "GET"), "query_string": b"\xff"})
         visit.begin(lambda *call: made.engine.serve(*call))
         assert (await whole(visit))[0] == 400
-        assert made.door.misreads == 1
+        assert made.door.misreadings == [400]
 
 
 async def test_every_request_is_screened_for_its_origin() -> None:
@@ -289,36 +226,36 @@ async def test_a_session_that_the_gate_refuses(
 
 async def test_a_closed_door() -> None:
     async with stand() as made:
-        made.door.open = False
+        made.door.shut = True
         assert (await made.ask("/0/s/xhr", "POST", b""))[0] == 503
 
 
 async def test_a_stream_carries_what_is_sent_in_a_turn_together() -> None:
     async with stand({"response_bytes": 30}) as made:
         visit, transport = await made.stream(), made.peers[0].transport
-        assert parts(visit) == [b"h" * 2048 + b"\n", b"o\n"]
+        assert visit.parts == [b"h" * 2048 + b"\n", b"o\n"]
         transport.send(b"a", False)
         transport.send(b"b", False)
         assert transport.buffered > 0
-        await visit.until(lambda: len(parts(visit)) == 3)
-        assert parts(visit)[2] == b'a["a","b"]\n'
+        await visit.until(lambda: len(visit.parts) == 3)
+        assert visit.parts[2] == b'a["a","b"]\n'
         await visit.until(lambda: transport.buffered == 0)
         second = await made.stream()
         await second.ended()
-        assert parts(second)[1:] == [OCCUPIED, b""]
+        assert second.parts[1:] == [OCCUPIED, b""]
         transport.send(b"c" * 40, True)
         await visit.ended()
-        assert parts(visit)[-1] == b""
+        assert visit.parts[-1] == b""
         after = made.visit("/0/s/xhr_streaming", "POST", b"")
-        await after.until(lambda: parts(after))
+        await after.until(lambda: after.parts)
         transport.send(b"d", False)
-        await after.until(lambda: parts(after)[-1] == b'a["d"]\n')
+        await after.until(lambda: after.parts[-1] == b'a["d"]\n')
 
 
 async def test_heartbeats() -> None:
     async with stand(ping_interval=0.01) as made:
         visit = await made.stream()
-        await visit.until(lambda: b"h\n" in parts(visit))
+        await visit.until(lambda: b"h\n" in visit.parts)
         socket, _ = await made.socket()
         await socket.until(lambda: socket.messages.count("h") == 2)
 
@@ -467,6 +404,57 @@ async def test_a_stream_that_is_not_read_is_congested() -> None:
         await peer.until(lambda: peer.congestion == [True, False])
 
 
+@pytest.mark.parametrize("another", [False, True])
+async def test_a_response_that_is_not_taken_in_time_is_of_a_slow_client(another: bool) -> None:
+    async with stand(handshake_timeout=0.05) as made:
+        await made.poll()
+        peer, visit = made.peers[0], made.visit("/0/s/xhr", "POST", b"")
+        visit.taking.clear()
+        await visit.until(lambda: visit.asked == 3)
+        peer.transport.send(b"x", False)
+        waiting = made.visit("/0/s/xhr", "POST", b"") if another else None
+        await visit.ended()
+        status, body, _ = await (made.ask("/0/s/xhr", "POST", b"") if waiting is None else whole(waiting))
+        assert (status, body) == (200, b'c[4504,"slow consumer"]\n')
+        assert peer.failures == [4504]
+
+
+@pytest.mark.parametrize("transport", ["xhr", "xhr_streaming", "websocket"])
+async def test_whoever_reads_too_slowly_hears_it_when_it_reads_on(transport: str) -> None:
+    system, told = MessageSystem("main"), asyncio.Queue[int]()
+    limits = {"outbox_bytes": 30_000, "close_timeout": 0.5}
+    config = {"websocket": [{"type": "sockjs", "path": PATH}], "connection": limits}
+    sockets = WebSocketSubsystem("websocket", ms=system, config=config)
+    sockets.register_connection_handler("error", lambda message: told.put_nowait(message.body["closeCode"]))
+
+    def visit(name: str) -> Visit:
+        socket = name == "websocket"
+        made = Visit(websocket_scope(f"{PATH}/{name}") if socket else http_scope(f"/0/s/{name}", "POST"))
+        made.begin(sockets.asgi)
+        if not socket:
+            made.say({"type": "http.request", "body": b""})
+        return made
+
+    async with system:
+        first = visit("xhr" if transport == "xhr" else transport)
+        if transport == "xhr":
+            await first.ended()
+        facet = sockets.websocket
+        await first.until(lambda: facet.get_connection_count() == 1)
+        if transport != "xhr":
+            first.taking.clear()
+        while told.empty():
+            await facet.broadcast({"event": "n", "data": "x" * 10_000})
+            await asyncio.sleep(0)
+        assert told.get_nowait() == 4504
+        first.taking.set()
+        if transport == "websocket":
+            assert (await first.told("websocket.close"))["code"] == 4504
+        else:
+            assert (await whole(visit("xhr")))[:2] == (200, b'c[4504,"slow consumer"]\n')
+        await first.ended()
+
+
 async def test_a_pause_holds_messages_and_requests() -> None:
     async with stand() as made:
         await made.poll()
@@ -548,10 +536,10 @@ async def test_a_callback_that_is_none_opens_nothing(transport: str, query: str,
 async def test_htmlfile_is_shown_in_our_own_pages_only() -> None:
     async with stand() as made:
         visit = made.visit("/0/s/htmlfile?c=_jp.a")
-        await visit.until(lambda: len(parts(visit)) == 2)
+        await visit.until(lambda: len(visit.parts) == 2)
         headers = dict((await visit.told("http.response.start"))["headers"])
         assert headers[b"content-security-policy"] == b"frame-ancestors 'self'"
-        assert parts(visit)[1] == b'<script>\np("o");\n</script>\r\n'
+        assert visit.parts[1] == b'<script>\np("o");\n</script>\r\n'
 
 
 async def test_the_sticky_cookie() -> None:

@@ -16,9 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from mycelia.websocket.engines.base import EngineOptions
-
-__all__ = ["SocketFile", "bind_sockets", "place"]
+__all__ = ["SocketFile", "authority", "bind_sockets"]
 
 _TRIES = 8  # free ports to try where several addresses shall have the same
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # a machine without IPv6 may know one for `localhost`
@@ -70,16 +68,16 @@ def _make_way(path: str) -> None:
     raise OSError(errno.EADDRINUSE, f"expected a socket that nobody uses, but somebody listens on {path!r}")
 
 
-async def bind_sockets(options: EngineOptions) -> list[socket.socket]:
-    """Sockets that listen on every TCP address of the options, all or none; with `port` 0 all on the same free port.
+async def bind_sockets(host: str | Sequence[str], port: int, backlog: int) -> list[socket.socket]:
+    """Sockets that listen on every TCP address, all or none; with `port` 0 all on the same free port.
 
-    Of the several addresses of one name those that this machine does not have are left out.
+    Of the several addresses of one name those that this machine does not have are left out. OSError, which names the
+    place, where one is taken, is not ours, or cannot be resolved.
     """
-    hosts = (options.host,) if isinstance(options.host, str) else options.host
-    found = await _resolve(hosts, options.port)
-    for left in reversed(range(_TRIES if options.port == 0 else 1)):
+    found = await _resolve((host,) if isinstance(host, str) else host, port)
+    for left in reversed(range(_TRIES if port == 0 else 1)):
         try:
-            return _bind_all(found, options.backlog)
+            return _bind_all(found, backlog)
         except OSError as fault:
             if fault.errno != errno.EADDRINUSE or not left:
                 raise
@@ -140,7 +138,7 @@ def _bind(family: int, address: tuple[Any, ...], backlog: int) -> socket.socket:
             sock.close()
             raise
     except OSError as fault:
-        raise OSError(fault.errno, _problem(place(str(address[0]), int(address[1])), fault)) from None
+        raise OSError(fault.errno, _problem(authority(str(address[0]), int(address[1])), fault)) from None
     return sock
 
 
@@ -148,6 +146,6 @@ def _problem(where: str, fault: OSError) -> str:
     return f"cannot listen on {where}: {fault.strerror or fault}"
 
 
-def place(host: str, port: int) -> str:
+def authority(host: str, port: int) -> str:
     """An address as URLs write it: `192.0.2.1:80`, `[::1]:80`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

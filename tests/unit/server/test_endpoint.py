@@ -1,0 +1,96 @@
+"""What a ServerSubsystem asks of its engine, over all engines, and its run without a network."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mycelia.edge.certificates import TlsConfig
+from mycelia.errors import ConfigError, EngineError
+from mycelia.server.config import Config, ServerConfig
+from mycelia.server.endpoint import Listening, certificates_of, check_abilities, check_renewal, engine_options
+from mycelia.server.engines.base import ABILITIES, ENGINES, EngineOptions, engines_that, load_engine
+from tests.support.certificates import issue
+
+LISTENING = {"uvicorn", "granian", "hypercorn"}
+FLEXIBLE = LISTENING - {"granian"}
+
+
+def asked(what: str, folder: Path) -> dict[str, Any]:
+    if what == "a password":
+        return {"tls": TlsConfig(**issue(folder, password="open").config, password="open")}
+    others: dict[str, dict[str, Any]] = {
+        "a context": {"tls": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)},
+        "files": {"tls": TlsConfig(**issue(folder).config)},
+        "a path": {"unix_socket": "/run/app.sock"},
+        "addresses": {"host": ("192.0.2.1", "192.0.2.2")},
+        "a port": {"port": 9000},
+    }
+    return others[what]
+
+
+@pytest.mark.parametrize(
+    ("what", "key", "problem", "able"),
+    [
+        ("a context", "tls", "serve an ssl.SSLContext of the application's", FLEXIBLE),
+        ("a password", "tls.password", "read a key with a password", FLEXIBLE),
+        ("files", "tls", "encrypt", LISTENING),
+        ("a path", "unix_socket", "listen in the file system", LISTENING),
+        ("addresses", "host", "listen on several addresses", LISTENING),
+        ("a port", "port", "listen on a port of its own", LISTENING),
+    ],
+)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_an_engine_cannot_do_is_refused_with_those_that_can(
+    engine: str, what: str, key: str, problem: str, able: set[str], tmp_path: Path
+) -> None:
+    server = ServerConfig(type=engine, **asked(what, tmp_path))
+    if engine in able:
+        check_abilities(server)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_abilities(server)
+    first = "tls" if engine == "asgi" and key.startswith("tls") else key
+    assert caught.value.key == f"server.{first}"
+    assert f"the server {engine!r} cannot " in str(caught.value) and str(caught.value).endswith("hypercorn can")
+    assert engine == "asgi" or problem in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_usual_settings_ask_for_nothing(engine: str) -> None:
+    check_abilities(ServerConfig(type=engine))
+    assert certificates_of(ServerConfig(type=engine)) is None
+    assert engine_options(Config(), None) == EngineOptions()
+
+
+def test_who_can_renew() -> None:
+    for engine in LISTENING:
+        assert load_engine(engine).abilities <= set(ABILITIES)
+        if engine in FLEXIBLE:
+            check_renewal(ServerConfig(type=engine))
+    with pytest.raises(ConfigError, match=r"server\.tls: .* renew its certificate .*; uvicorn and hypercorn can"):
+        check_renewal(ServerConfig(type="granian"))
+    assert engines_that("renewal") == ["uvicorn", "hypercorn"] and engines_that("flying") == []
+
+
+@pytest.mark.parametrize("engine", sorted(LISTENING))
+async def test_what_cannot_start_leaves_nothing(engine: str, tmp_path: Path) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None: ...
+
+    path, wrong = str(tmp_path / "app.sock"), EngineOptions(library={"unheard_of": 1})
+    with pytest.raises(EngineError, match="unheard_of"):
+        await Listening.begin(ServerConfig(type=engine, unix_socket=path), application, wrong)
+    assert os.listdir(tmp_path) == []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+            await Listening.begin(ServerConfig(type=engine, host="127.0.0.1", port=port), application, EngineOptions())
+    with pytest.raises(EngineError, match="unheard_of"):
+        await Listening.begin(ServerConfig(type=engine, host="127.0.0.1", port=port), application, wrong)
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # nobody listens there any more
