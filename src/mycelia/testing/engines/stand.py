@@ -210,7 +210,7 @@ class EngineStand:
     async def _check_tasks(self) -> None:
         left = asyncio.all_tasks() - self._tasks
         if left:
-            _, left = await asyncio.wait(left, timeout=1.0)
+            _, left = await asyncio.wait(left, timeout=5.0)  # granian sees late that a client left
         expect("tasks after stop()", [task.get_name() for task in left], [])
 
     def _admit(self, request: Handshake) -> Accept | HttpReply:
