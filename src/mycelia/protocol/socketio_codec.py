@@ -123,9 +123,11 @@ class SocketioCodec:
         try:
             if head := _PLAIN(payload):
                 id_ = int(head[1]) if head[1] else None
-                event = _plain_event(payload[head.end() :])
+                data = payload[head.end() :]
+                event = _plain_event(data)
                 if event is not None:
                     return Request(event.name, event.body, id_, {"noReply": True} if id_ is None else None)
+                _JSON.decode_value(data)  # which says what is wrong with it, and where
             text, pieces = _split(payload)
             packet = read_packet(text, _MOST)._replace(awaited=0, attachments=tuple(pieces))
             id_ = packet.id if packet.kind is _EVENT else None

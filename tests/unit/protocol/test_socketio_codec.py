@@ -66,6 +66,9 @@ def test_packets_as_envelopes(payload: bytes, envelope: Envelope) -> None:
         (b"25[7]", Code.INVALID_MESSAGE, 5),
         (b'25["a",18446744073709551616]', Code.INVALID_JSON, 5),
         (b'2["a",18446744073709551616]', Code.INVALID_JSON, None),
+        (b'25["a",NaN]', Code.INVALID_JSON, 5),
+        (b'25["a"', Code.INVALID_JSON, 5),
+        (b'25["a"]x', Code.INVALID_JSON, 5),
         (packed(b'51-5["a"]', b"x"), Code.INVALID_MESSAGE, 5),
         (b'25["message",{"path":1}]', Code.INVALID_MESSAGE, 5),
     ],
@@ -74,6 +77,20 @@ def test_what_is_no_envelope_says_which_ack_waits(payload: bytes, code: Code, id
     with pytest.raises(ProtocolFault) as caught:
         CODEC.decode(payload)
     assert (caught.value.code, caught.value.correlation_id) == (code, id_)
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (b'21["a",{"n":[9223372036854775808]}]', r"\[1\]\.n\[0\]"),
+        (b'21["a",{"n":}]', "not JSON: invalid character"),
+        (b'21["a",' + b"[" * 70 + b"]" * 70 + b"]", "deep"),
+    ],
+)
+def test_what_is_wrong_with_an_event_is_said_with_its_place(payload: bytes, problem: str) -> None:
+    with pytest.raises(ProtocolFault, match=problem) as caught:
+        SocketioCodec().decode(payload)
+    assert (caught.value.code, caught.value.correlation_id) == (Code.INVALID_JSON, 1)
 
 
 @pytest.mark.parametrize(
