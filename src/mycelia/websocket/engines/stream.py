@@ -192,7 +192,11 @@ class StreamConnection(PacedProtocol):
         if self.state is State.CLOSED or self._reader is self._engine.sink:
             return
         compression = self.compression
-        if compression is not None and opcode < _CLOSE and self.waits(opcode, fin, rsv, payload):
+        if (
+            compression is not None
+            and (opcode < _CLOSE or (opcode == _CLOSE and self._waiting))  # which must not overtake a message
+            and self.waits(opcode, fin, rsv, payload)
+        ):
             return
         try:
             assembler = self.assembler

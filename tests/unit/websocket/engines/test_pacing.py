@@ -97,16 +97,28 @@ async def test_while_reading_is_paused_nothing_more_is_inflated(engine: type[Str
 
 
 @each_engine
-@pytest.mark.parametrize(
-    "last", [Frame(8, True, 0, close_payload(1000, "")), Frame(9, False, 0, b"")], ids=["close", "fault"]
-)
-async def test_what_waits_is_dropped_when_the_peer_is_done(engine: type[StreamEngine], last: Frame) -> None:
+async def test_what_waits_is_dropped_after_a_fault(engine: type[StreamEngine]) -> None:
     turns = Turns()
     async with compressing(engine, turns) as stand:
         connection, _, peer = stand.open()
-        stand.feed(connection, encode([packed(LARGE), packed(LARGE), last]))
+        stand.feed(connection, encode([packed(LARGE), packed(LARGE), Frame(9, False, 0, b"")]))
         assert len(peer.messages) == 1 and not turns.waiting
         await asyncio.sleep(0)
+
+
+@each_engine
+async def test_a_close_does_not_overtake_what_waits(engine: type[StreamEngine]) -> None:
+    turns = Turns()
+    async with compressing(engine, turns) as stand:
+        connection, _, peer = stand.open()
+        closing = Frame(8, True, 0, close_payload(1000, ""))
+        stand.feed(connection, encode([packed(LARGE), packed(LARGE), packed(LARGE), closing]))
+        assert len(peer.messages) == 1
+        while turns.waiting:
+            turns.next()
+        assert [len(payload) for payload, _ in peer.messages] == [LARGE] * 3
+        connection.abort()
+        assert (await peer.closed_with())[0] == 1000
 
 
 @each_engine
