@@ -25,7 +25,7 @@ class EngineCheck:
 
     async def __call__(self, make_engine: Callable[[], Engine], place: Place | None = None) -> None:
         """Checks an engine at the address that it listens on, or at a place that calls it."""
-        async with asyncio.timeout(_SECONDS), EngineStand(make_engine, place) as stand:
+        async with EngineStand(make_engine, place) as stand, asyncio.timeout(_SECONDS):
             await self.body(stand)
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from mycelia.websocket.engines.memory_socket import HeaderLines, request_head
 __all__ = ["EngineStand", "RecordingPeer", "expect", "read_close", "read_message"]
 
 CLOSE_TIMEOUT = 0.2
+_SECONDS = 5.0  # for leaving, apart from the check itself: under load a server sees late that a client left
 SUBPROTOCOLS = ("chat.v1", "chat.v2")
 
 
@@ -196,11 +197,12 @@ class EngineStand:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        await self.engine.stop()
-        for wire in self._wires:
-            await wire.hang_up()
-        if self._place is not None and self._dial is not None:
-            await self._place.close()
+        async with asyncio.timeout(_SECONDS):
+            await self.engine.stop()
+            for wire in self._wires:
+                await wire.hang_up()
+            if self._place is not None and self._dial is not None:
+                await self._place.close()
         if kind is None:
             for peer in self.peers:
                 expect("calls of `closed`", len(peer.closings), 1 if peer.was_opened else 0)
@@ -210,7 +212,7 @@ class EngineStand:
     async def _check_tasks(self) -> None:
         left = asyncio.all_tasks() - self._tasks
         if left:
-            _, left = await asyncio.wait(left, timeout=5.0)  # granian sees late that a client left
+            _, left = await asyncio.wait(left, timeout=_SECONDS)
         expect("tasks after stop()", [task.get_name() for task in left], [])
 
     def _admit(self, request: Handshake) -> Accept | HttpReply:
