@@ -123,11 +123,9 @@ class SocketioCodec:
         try:
             if head := _PLAIN(payload):
                 id_ = int(head[1]) if head[1] else None
-                data = payload[head.end() :]
-                event = _plain_event(data)
+                event = _plain_event(payload[head.end() :])
                 if event is not None:
                     return Request(event.name, event.body, id_, {"noReply": True} if id_ is None else None)
-                _JSON.decode_value(data)  # which says what is wrong with it, and where
             text, pieces = _split(payload)
             packet = read_packet(text, _MOST)._replace(awaited=0, attachments=tuple(pieces))
             id_ = packet.id if packet.kind is _EVENT else None
@@ -190,10 +188,14 @@ class SocketioCodec:
 
 
 def _plain_event(data: bytes) -> _Event | None:
-    """The hot case: a path and a body inside the data model; None for what is to be looked at more closely."""
+    """The hot case: a path and a body inside the data model; None for what is to be looked at more closely.
+
+    Raises ProtocolFault for what is no JSON.
+    """
     try:
         event = _read_event(data)
     except REFUSALS:
+        _JSON.decode_value(data)  # which says what is wrong, and where; of another shape it may be yet
         return None
     return None if event.name in _APART or may_misfit(data) else event
 
