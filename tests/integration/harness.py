@@ -7,12 +7,13 @@ a WebSocket client over a bare socket: it reads only when it is asked to, and se
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ __all__ = [
     "App",
     "Client",
     "each_engine",
+    "half_taken",
     "handshake",
     "serving",
     "until",
@@ -55,6 +57,18 @@ async def within(awaitable: Awaitable[Value], seconds: float = PATIENCE) -> Valu
     """The result of `awaitable`; TimeoutError when it takes longer."""
     async with asyncio.timeout(seconds):
         return await awaitable
+
+
+@contextmanager
+def half_taken() -> Iterator[int]:
+    """A port free on 127.0.0.1 and taken on ::1: whoever listens on both within must fail and leave neither."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port: int = taken.getsockname()[1]
+        with pytest.raises(OSError, match=rf"cannot listen on \[::1\]:{port}: ") as caught:
+            yield port
+        assert caught.value.errno == errno.EADDRINUSE
+        with socket.create_server(("127.0.0.1", port)):
+            pass  # nobody listens there any more
 
 
 async def until(holds: Callable[[], object], seconds: float = PATIENCE) -> None:

@@ -15,6 +15,7 @@ from mycelia.protocol.handshake import BadHandshake, Handshake, Headers, HttpRep
 from mycelia.protocol.request import HEAD_LIMIT_BYTES, HEADER_LIMIT
 
 __all__ = [
+    "NOT_SERVING",
     "CanServe",
     "Event",
     "Receive",
@@ -45,6 +46,9 @@ class CanServe(Protocol):
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, path: str | None = None) -> None: ...
 
+
+NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
+"""What everybody hears until who answers here is started, and after it has stopped."""
 
 DENIAL = "websocket.http.response"  # the extension by which a handshake is refused with an answer of our own
 

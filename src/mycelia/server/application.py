@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mycelia.edge.lifespan import live
 from mycelia.errors import ConfigError
-from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, refuse
+from mycelia.protocol.asgi_scope import NOT_SERVING, Receive, Scope, Send, answer, refuse
 from mycelia.protocol.handshake import HttpReply
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CanTake", "ServerApplication"]
 
-_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
 _NO_SOCKETS = HttpReply(404, b"there is no WebSocket here\n")
 
 
@@ -71,7 +70,7 @@ class ServerApplication:
         elif scope["type"] == "http" and facet is not None and facet.is_running():
             await facet.dispatch.serve(scope, receive, send)
         else:
-            reply = _NO_SOCKETS if scope["type"] == "websocket" and not closing else _NOT_SERVING
+            reply = _NO_SOCKETS if scope["type"] == "websocket" and not closing else NOT_SERVING
             with suppress(OSError):  # it left without its answer
                 await (answer if scope["type"] == "http" else refuse)(scope, send, reply)
 

@@ -89,6 +89,8 @@ class Listening:
                 sock.setblocking(False)
             await engine.start(application, sockets, options)
         except BaseException:
+            for sock in sockets:
+                sock.close()
             if file is not None:
                 file.remove()
             raise

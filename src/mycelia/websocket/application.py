@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mycelia.edge.lifespan import live
 from mycelia.errors import ConfigError
-from mycelia.protocol.asgi_scope import CanServe, Receive, Scope, Send, answer, path_of, refuse
-from mycelia.protocol.handshake import HttpReply
+from mycelia.protocol.asgi_scope import NOT_SERVING, CanServe, Receive, Scope, Send, answer, path_of, refuse
 from mycelia.websocket.config import ServerConfig, load_config
 from mycelia.websocket.engines.base import load_engine
 from mycelia.websocket.engines.carriage import Carriage, Junction
@@ -21,8 +20,6 @@ __all__ = ["Application", "AsgiApplication"]
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 """Any ASGI 3 application."""
-
-_NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))
 
 
 class AsgiApplication:
@@ -99,7 +96,7 @@ class AsgiApplication:
             await engine.serve(scope, receive, send, path)
             return
         with suppress(OSError):  # it left without its answer
-            await (answer if scope["type"] == "http" else refuse)(scope, send, _NOT_SERVING)
+            await (answer if scope["type"] == "http" else refuse)(scope, send, NOT_SERVING)
 
     def _find(self, scope: Scope) -> tuple[int, str] | None:
         """The endpoint for a request, by its place in the configuration, and the path that it is to see."""

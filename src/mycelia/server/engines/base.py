@@ -71,7 +71,10 @@ class HttpEngine(Protocol):
     protocols: ClassVar[tuple[str, ...]]  # what clients over TLS may choose from (ALPN)
 
     async def start(self, application: Application, sockets: Sequence[socket.socket], options: EngineOptions) -> None:
-        """Serves the application on listening sockets, which are the engine's from now on, also if this raises."""
+        """Serves the application on listening sockets, which are the engine's from now on; the caller's if this raises.
+
+        Then nothing of the engine is left running.
+        """
         ...
 
     async def stop(self) -> None:

@@ -67,21 +67,16 @@ class Engine:
             up.set()
             await self._stop.wait()
 
-        try:
-            check_options(self.name, options.library, _KNOWN, _OURS)
-            config = _Config(sockets, options.tls)
-            config.errorlog = config.accesslog = None
-            config.include_server_header = False
-            config.graceful_timeout = options.close_timeout
-            for key, value in options.library.items():
-                setattr(config, key, value)
-            served = serve(cast(Any, _Alone(application)), config, shutdown_trigger=trigger, mode="asgi")
-            self._task = asyncio.create_task(served, name="mycelia-hypercorn")
-            await until_up(self.name, self._task, up)
-        except BaseException:
-            for sock in sockets:
-                sock.close()
-            raise
+        check_options(self.name, options.library, _KNOWN, _OURS)
+        config = _Config(sockets, options.tls)
+        config.errorlog = config.accesslog = None
+        config.include_server_header = False
+        config.graceful_timeout = options.close_timeout
+        for key, value in options.library.items():
+            setattr(config, key, value)
+        served = serve(cast(Any, _Alone(application)), config, shutdown_trigger=trigger, mode="asgi")
+        self._task = asyncio.create_task(served, name="mycelia-hypercorn")
+        await until_up(self.name, self._task, up)
 
     async def stop(self) -> None:
         task, self._task = self._task, None

@@ -54,22 +54,17 @@ class Engine:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, application: Application, sockets: Sequence[socket.socket], options: EngineOptions) -> None:
-        try:
-            check_options(self.name, options.library, _KNOWN, _OURS)
-            settings = {"ws": "websockets-sansio", "server_header": False, **options.library}
-            config = uvicorn.Config(
-                application, lifespan="off", log_config=None, log_level="error", access_log=False, proxy_headers=False,
-                timeout_graceful_shutdown=max(1, round(options.close_timeout)), **settings,
-            )  # fmt: skip
-            config.load()
-            config.ssl = options.tls
-            server = _Server(config)
-            task = asyncio.create_task(server.serve(sockets=[*sockets]), name="mycelia-uvicorn")
-            await until_up(self.name, task, server.up)
-        except BaseException:
-            for sock in sockets:
-                sock.close()
-            raise
+        check_options(self.name, options.library, _KNOWN, _OURS)
+        settings = {"ws": "websockets-sansio", "server_header": False, **options.library}
+        config = uvicorn.Config(
+            application, lifespan="off", log_config=None, log_level="error", access_log=False, proxy_headers=False,
+            timeout_graceful_shutdown=max(1, round(options.close_timeout)), **settings,
+        )  # fmt: skip
+        config.load()
+        config.ssl = options.tls
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[*sockets]), name="mycelia-uvicorn")
+        await until_up(self.name, task, server.up)
         self._server, self._task = server, task
 
     async def stop(self) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 
+from mycelia.protocol.asgi_scope import NOT_SERVING
 from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply, check_upgrade
 from mycelia.websocket.engines.base import Admit
 
-__all__ = ["ABSENT", "NOT_SERVING", "NO_ROOM", "ask_gate"]
+__all__ = ["ABSENT", "NO_ROOM", "ask_gate"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
-_LATER = (("Retry-After", "5"),)
-NOT_SERVING = HttpReply(503, b"not serving\n", _LATER)
-NO_ROOM = HttpReply(503, b"no room; try again later\n", _LATER)
+NO_ROOM = HttpReply(503, b"no room; try again later\n", NOT_SERVING.headers)
 ABSENT = HttpReply(404, b"not found\n")
 
 

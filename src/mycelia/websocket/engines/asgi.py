@@ -12,9 +12,9 @@ import logging
 from collections.abc import Awaitable
 from typing import Any, ClassVar, Literal, cast
 
-from mycelia.protocol.asgi_scope import Event, Receive, Scope, Send, answer, read_scope, refuse
+from mycelia.protocol.asgi_scope import NOT_SERVING, Event, Receive, Scope, Send, answer, read_scope, refuse
 from mycelia.protocol.handshake import Accept, BadHandshake, HttpReply
-from mycelia.websocket.engines.answers import NO_ROOM, NOT_SERVING, ask_gate
+from mycelia.websocket.engines.answers import NO_ROOM, ask_gate
 from mycelia.websocket.engines.asgi_transport import AsgiTransport
 from mycelia.websocket.engines.base import Admit, EngineOptions, Peer, check_event, check_start
 from mycelia.websocket.engines.transports import Transports

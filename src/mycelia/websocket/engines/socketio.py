@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from mycelia.errors import EngineError
-from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, refuse
+from mycelia.protocol.asgi_scope import NOT_SERVING, Receive, Scope, Send, answer, refuse
 from mycelia.protocol.codec import Codec
 from mycelia.protocol.engineio import Terms
 from mycelia.protocol.handshake import Accept, Handshake, HttpReply
 from mycelia.protocol.socketio import MAIN, is_namespace
 from mycelia.protocol.socketio_codec import SocketioCodec
-from mycelia.websocket.engines.answers import NOT_SERVING, ask_gate
+from mycelia.websocket.engines.answers import ask_gate
 from mycelia.websocket.engines.base import Admit, EngineOptions, check_event, check_start
 from mycelia.websocket.engines.carriage import Carriage
 from mycelia.websocket.engines.engineio import Station

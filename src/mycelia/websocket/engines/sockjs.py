@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, cast
 from urllib.parse import parse_qs
 
 from mycelia.edge.settings import section
-from mycelia.protocol.asgi_scope import Receive, Scope, Send, answer, path_of, read_scope, refuse
+from mycelia.protocol.asgi_scope import NOT_SERVING, Receive, Scope, Send, answer, path_of, read_scope, refuse
 from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, HttpReply
 from mycelia.protocol.plain_request import as_handshake, with_origin, without_offers
 from mycelia.protocol.sockjs import PayloadFault, Quoter, is_callback, read_payload
@@ -36,7 +36,7 @@ from mycelia.protocol.sockjs_pages import (
 )
 from mycelia.protocol.sockjs_session import SessionTerms
 from mycelia.protocol.sockjs_styles import CALLBACKS, style_of
-from mycelia.websocket.engines.answers import ABSENT, NO_ROOM, NOT_SERVING, ask_gate
+from mycelia.websocket.engines.answers import ABSENT, NO_ROOM, ask_gate
 from mycelia.websocket.engines.asgi import AsgiEngine
 from mycelia.websocket.engines.base import Admit, EngineOptions, Peer, check_event, check_start
 from mycelia.websocket.engines.holdings import Holdings

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from mycelia.protocol.asgi_scope import NOT_SERVING
 from mycelia.protocol.handshake import Accept, BadHandshake, Handshake, Headers, HttpReply, UpgradedHandshake
-from mycelia.websocket.engines.answers import NOT_SERVING, ask_gate
+from mycelia.websocket.engines.answers import ask_gate
 
 ASKED = UpgradedHandshake("GET", "/ws", Headers())
 
