@@ -165,15 +165,23 @@ async def test_replies_that_nobody_reads_end_the_connection(engine: str) -> None
 
 
 @each_engine
-async def test_who_sends_a_fin_and_reads_nothing_is_gone_at_once(engine: str) -> None:
-    app = app_of(engine, outbox_bytes=OUTBOX, ping_interval=0, close_timeout=60.0)
+@pytest.mark.parametrize("reads", [False, True])
+async def test_behind_a_fin_comes_what_is_written_for_a_while(engine: str, reads: bool) -> None:
+    app = app_of(engine, outbox_bytes=OUTBOX, ping_interval=0, close_timeout=60.0 if reads else 0.2)
     app.record("disconnect")
     async with app.system, app.client(receive_buffer=4096) as client:
         await until(lambda: app.facet.get_connection_count() == 1)
-        while not app.only()._outbox:
+        sent = 0
+        while not (outbox := app.only()._outbox):
             await app.facet.broadcast({"event": "n", "data": TEXT})
             await asyncio.sleep(0)
+            sent += 1
         client.sock.shutdown(socket.SHUT_WR)
+        if reads:
+            waiting, got = len(outbox), 0
+            while await client.frame() is not None:
+                got += 1
+            assert sent - waiting <= got <= sent and not client.parser.pending
         [body] = await app.heard("disconnect")
         assert body["code"] == 1006
 

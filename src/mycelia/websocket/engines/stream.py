@@ -111,11 +111,8 @@ class StreamConnection(PacedProtocol):
             self.peer.congested(False)
 
     def eof_received(self) -> None:
-        """The peer sends no more. What is written may still reach it, unless it has not read for long already."""
-        if self._full:
-            self.abort()
-        else:
-            self.finish()
+        """The peer sends no more. What is written may still reach it, within `close_timeout`."""
+        self.finish()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.assembler = None
