@@ -29,8 +29,8 @@ def announce(runtime: Runtime) -> None:
     unsafe = [each.text for each in routes if each.method not in SAFE and _open(runtime, each)]
     if unsafe:
         logger.warning(
-            "anybody may call, without being known: %s; say authenticated=True or requires=…, or safe=True of a "
-            "Mycelia route that changes nothing",
+            "anybody may call, without being known: %s; authenticated=True or requires=… closes a route to strangers, "
+            "and safe=True of its Mycelia route says that it changes nothing, so that it is not named here",
             ", ".join(unsafe),
         )
 

@@ -37,7 +37,7 @@ class AsgiApplication:
         self._served = [_Endpoint.of(at, each) for at, each in enumerate(config.websocket) if _can_serve(each)]
         if not self._served:
             types = ", ".join(each.type for each in config.websocket)
-            problem = f"expected an endpoint of type 'asgi' for an ASGI server to serve, got {types}"
+            problem = f"expected an endpoint that an ASGI server can serve (asgi, socketio, sockjs), got {types}"
             raise ConfigError("websocket.type", problem)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,8 +33,8 @@ def announce(runtime: Runtime) -> None:
     unsafe = [route.path for route in open_to_all if not route.safe and not route.path.startswith(_own(runtime))]
     if unsafe:
         logger.warning(
-            "anybody may call, without being known: %s; say expose='authenticated' or requires=…, or safe=True of "
-            "what changes nothing",
+            "anybody may call, without being known: %s; expose='authenticated' or requires=… closes a path to "
+            "strangers, and safe=True says of one that it changes nothing, so that it is not named here",
             ", ".join(unsafe),
         )
 

@@ -40,7 +40,7 @@ async def test_it_is_always_the_same_and_needs_an_endpoint_for_it() -> None:
     _, sockets = make()
     assert sockets.asgi is sockets.asgi
     _, others = make(kind="memory")
-    with pytest.raises(ConfigError, match=r"expected an endpoint of type 'asgi' .*, got memory"):
+    with pytest.raises(ConfigError, match=r"expected an endpoint that an ASGI server can serve \(asgi, .*, got memory"):
         _ = others.asgi
 
 
