@@ -16,7 +16,15 @@ from msgspec import Struct, json
 
 from mycelia.protocol.codes import Code
 from mycelia.protocol.engineio import PacketFault
-from mycelia.protocol.envelope import Envelope, ProtocolFault, Request, Response, from_mapping, to_mapping
+from mycelia.protocol.envelope import (
+    Envelope,
+    ProtocolFault,
+    Request,
+    Response,
+    ResponseMetadata,
+    from_mapping,
+    to_mapping,
+)
 from mycelia.protocol.json import REFUSALS, JsonCodec, may_misfit
 from mycelia.protocol.socketio import (
     MAIN,
@@ -24,10 +32,10 @@ from mycelia.protocol.socketio import (
     Message,
     SocketKind,
     SocketPacket,
-    holds_bytes,
     read_packet,
     write_packet,
 )
+from mycelia.protocol.value import MAX_DEPTH, TEXTUAL, fits
 
 __all__ = ["AGREED", "WHOLE", "SocketioCodec", "join", "rejoin", "split"]
 
@@ -54,6 +62,7 @@ class _Event(Struct, array_like=True, gc=False):
 
 
 _read_event = json.Decoder(_Event).decode
+_encode = json.Encoder().encode
 
 
 class _Reply(NamedTuple):
@@ -163,9 +172,13 @@ class SocketioCodec:
             type(envelope) is Response  # the hot case: a success, without attachments
             and type(envelope.correlation_id) is int
             and envelope.error is None
-            and not holds_bytes(envelope.data)
+            and type(envelope.metadata) is ResponseMetadata
+            and fits(envelope.data, MAX_DEPTH - 1, TEXTUAL)
         ):
-            return b"3%d[%b]" % (envelope.correlation_id, _JSON.encode(envelope))
+            try:
+                return b"3%d[%b]" % (envelope.correlation_id, _encode(envelope))
+            except UnicodeEncodeError:
+                pass  # the slow way finds out where
         if isinstance(envelope, Request):
             id_ = _ack_id(envelope.correlation_id)
             if id_ is not None and envelope.path not in RESERVED:

@@ -22,13 +22,14 @@ from msgspec import to_builtins
 
 from mycelia.errors import InvalidMessage
 
-__all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "check_value", "fits", "lower", "type_name"]
+__all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "SCALARS", "TEXTUAL", "check_value", "fits", "lower", "type_name"]
 
 MAX_DEPTH: Final = 64
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 
-_PLAIN = frozenset({str, bool, type(None), bytes, datetime})
+SCALARS: Final[frozenset[type]] = frozenset({str, bool, type(None), bytes, datetime})
+TEXTUAL: Final[frozenset[type]] = SCALARS - {bytes}
 _INTEGERS, _FLOATS, _MAPPINGS = frozenset({int}), frozenset({float}), frozenset({dict})
 _ARRAYS = frozenset({list, tuple})
 _CONTAINERS = _ARRAYS | _MAPPINGS
@@ -71,9 +72,10 @@ def type_name(value: object) -> str:
     return type(value).__name__
 
 
-def fits(value: object, room: int = MAX_DEPTH) -> bool:
+def fits(value: object, room: int = MAX_DEPTH, scalars: frozenset[type] = SCALARS) -> bool:
     """Whether a value of plain types is inside the model, `room` containers deep at most.
 
+    `scalars` are the types that are as they stand, besides numbers: all, or `TEXTUAL` for those without binary data.
     False says only that the quick look was not enough: `lower` decides. Text is not searched for lone
     surrogates, because the encoder finds them anyway.
     """
@@ -82,7 +84,7 @@ def fits(value: object, room: int = MAX_DEPTH) -> bool:
         if not room:
             return False
         if len(value) > _WIDE:  # type: ignore[arg-type]  # mypy does not narrow by `type(x) is`
-            return _fits_by_level(value, room)
+            return _fits_by_level(value, room, scalars)
         for key, item in value.items():  # type: ignore[attr-defined]  # mypy does not narrow by `type(x) is`
             if type(key) is not str:
                 return False
@@ -93,40 +95,40 @@ def fits(value: object, room: int = MAX_DEPTH) -> bool:
                 if MIN_INTEGER <= item <= MAX_INTEGER:
                     continue
                 return False
-            if kind in _PLAIN:
+            if kind in scalars:
                 continue
-            if not fits(item, room - 1):
+            if not fits(item, room - 1, scalars):
                 return False
         return True
     if kind is list or kind is tuple:
         if not room:
             return False
         if len(value) > _WIDE:  # type: ignore[arg-type]  # as above
-            return _fits_by_level(value, room)
+            return _fits_by_level(value, room, scalars)
         for item in value:  # type: ignore[attr-defined]  # as above
             kind = type(item)
-            if kind in _PLAIN:
+            if kind in scalars:
                 continue
             if kind is int:
                 if MIN_INTEGER <= item <= MAX_INTEGER:
                     continue
                 return False
-            if not fits(item, room - 1):
+            if not fits(item, room - 1, scalars):
                 return False
         return True
     if kind is int:
         return MIN_INTEGER <= value <= MAX_INTEGER  # type: ignore[operator]  # as above
     if kind is float:
         return isfinite(value)  # type: ignore[arg-type]  # as above
-    return kind in _PLAIN
+    return kind in scalars
 
 
-def _fits_by_level(value: object, room: int) -> bool:
+def _fits_by_level(value: object, room: int, scalars: frozenset[type]) -> bool:
     """`fits` for a container with many entries: all containers of one depth at once, so that C does most of it."""
     level: list[Any] = [value]
     while True:
         found = {*map(type, level)}
-        kinds = found - _PLAIN
+        kinds = found - scalars
         if not kinds <= _INNER:
             return False
         if int in kinds:
@@ -180,7 +182,7 @@ def _plain(value: object, room: int, *, foreign: bool) -> object:
         if isfinite(value):  # type: ignore[arg-type]  # as above
             return value
         raise _Misfit(f"expected a finite number, got {value}; null or a string can say it")
-    if kind in _PLAIN:
+    if kind in SCALARS:
         return value
     if kind is dict or (foreign and isinstance(value, Mapping)):
         return _object(value, room, foreign=foreign)  # type: ignore[arg-type]  # as above

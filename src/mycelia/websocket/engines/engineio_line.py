@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from mycelia.protocol.asgi_scope import Scope
 from mycelia.protocol.codes import Close, may_send
 from mycelia.protocol.engineio_output import Beat, Ended, Hang, Output, Received, Reply, Write
 from mycelia.protocol.engineio_session import Session
@@ -47,9 +48,9 @@ class Rider(Protocol):
 class Line:
     """One session with what carries it."""
 
-    def __init__(self, station: Station, sid: str, request: Handshake) -> None:
+    def __init__(self, station: Station, sid: str, request: Handshake, scope: Scope | None = None) -> None:
         self._station, self._loop = station, asyncio.get_running_loop()
-        self.request = request
+        self.request, self.scope = request, scope  # that opened it; no scope where the server knows nothing of it
         self.session = Session(sid, station.terms, self._loop.time())
         self.deadline = self._loop.time() + station.options.handshake_timeout
         self.rider: Rider = station.board(self)
@@ -79,7 +80,7 @@ class Line:
 
     def write(self, text: bytes) -> None:
         """Sends one text; `send` in short."""
-        home = cast("Socket | None", self.session.home)
+        home: Any = self.session.home  # a Socket; to say so by a call takes as long as the look itself
         if home is None:
             self.send(((text, False),))
         elif home.frames is not None and len(text) < len(_HEADS):
