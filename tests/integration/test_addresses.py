@@ -7,7 +7,7 @@ import errno
 import socket
 import stat
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,10 @@ async def test_where_it_cannot_listen_is_named(
     assert caught.value.errno
 
 
+@pytest.mark.every_loop
 @each_engine
 async def test_of_a_names_addresses_those_that_the_machine_does_not_have_are_left_out(
-    engine: str, monkeypatch: pytest.MonkeyPatch
+    engine: str, loop_kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A container without IPv6 has `::1 localhost` in its list of hosts all the same."""
     look_up = socket.getaddrinfo
@@ -112,11 +113,12 @@ async def test_of_a_names_addresses_those_that_the_machine_does_not_have_are_lef
     def with_another(host: Any, port: Any, *args: Any, **settings: Any) -> Any:
         found = look_up("127.0.0.1", port, *args, **settings)
         absent = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("2001:db8::1", port, 0, 0))
-        return [absent, *found] if host == "localhost" else [absent]
+        return {"localhost": [absent, *found], "127.0.0.1": found}.get(host, [absent])
 
     monkeypatch.setattr(socket, "getaddrinfo", with_another)
-    async with serving(engine, host="localhost", port=0) as hall:
-        assert hall.facet.get_urls() == [f"ws://127.0.0.1:{hall.port}/ws"]
+    for host in ("localhost", ["127.0.0.1", "localhost"]):
+        async with serving(engine, host=host, port=0) as hall:
+            assert hall.facet.get_urls() == [f"ws://127.0.0.1:{hall.port}/ws"]
     with pytest.raises(OSError, match=r"cannot listen on \[2001:db8::1\]:"):
         async with serving(engine, host=["localhost", "2001:db8::1"], port=0):
             pass
@@ -175,6 +177,34 @@ async def test_a_stale_socket_file_is_replaced_and_one_in_use_is_not(
         path.unlink()
         await hall.facet.start()
     assert not path.exists()
+
+
+@pytest.mark.every_loop
+@each_engine
+@pytest.mark.parametrize("place", ["address", "file"])
+async def test_a_start_that_is_cancelled_leaves_nothing(
+    engine: str, loop_kind: str, place: str, tmp_path: Path, free_port: int
+) -> None:
+    path = tmp_path / "app.sock"
+    where: dict[str, Any] = {"unix_socket": str(path)} if place == "file" else {"host": "127.0.0.1", "port": free_port}
+    async with serving(engine, **where) as hall:
+        for turns in range(1, 9):
+            await hall.facet.stop()
+            starting = asyncio.create_task(hall.facet.start())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            done = starting.done()
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+            assert hall.facet.is_running() is path.exists() or place == "address"
+            assert hall.facet.is_accepting() is hall.facet.is_running()
+            if not hall.facet.is_running():
+                await hall.facet.start()
+            async with by_file(path) if place == "file" else connect(f"ws://127.0.0.1:{free_port}/ws") as client:
+                assert await ask(client, "app://echo", turns) == turns
+            if done:
+                return
 
 
 @pytest.mark.every_loop

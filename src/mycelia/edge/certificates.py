@@ -85,6 +85,8 @@ class TlsConfig:
                 raise ConfigError("tls.key", problem) from None
             problem = f"expected a certificate and its key in PEM: {_reason(fault)}"
             raise ConfigError("tls.certificate", problem) from None
+        except ValueError:  # Python's, before OpenSSL sees it
+            raise ConfigError("tls.password", "expected at most 1024 bytes of UTF-8") from None
         except OSError as fault:  # one of them was there a moment ago; OpenSSL does not say which
             _expect("certificate", certificate, b"CERTIFICATE")
             _expect("key", self.key or certificate, b"PRIVATE KEY")
@@ -187,6 +189,8 @@ def _expect(name: str, path: str, kind: bytes) -> None:
             found = file.read()
     except OSError as fault:
         raise ConfigError(f"tls.{name}", _unread(path, fault)) from None
+    except ValueError:  # no system takes a NUL or half a surrogate pair
+        raise ConfigError(f"tls.{name}", f"expected the path of a PEM file, got {path!r}") from None
     if b"-----BEGIN " not in found or kind + b"-----" not in found:
         problem = f"expected a PEM file with a {kind.decode().lower()}, got {str(path)!r} without one"
         raise ConfigError(f"tls.{name}", problem)

@@ -29,11 +29,11 @@ class SocketFile:
 
     def __init__(self, path: str, mode: int) -> None:
         """Binds. A file that nobody listens on is replaced; OSError for one that is in use or is no socket."""
-        self.path = path
+        self._path = os.path.abspath(path)  # where it stays when the program goes to another directory
         _make_way(path)
         self.sock = socket.socket(socket.AF_UNIX)
         try:
-            self.sock.bind(path)
+            self.sock.bind(path)  # as it was given: what is relative may be short enough
             os.chmod(path, mode)  # nobody can connect before it listens
             self._inode = os.stat(path).st_ino
         except OSError as fault:
@@ -42,10 +42,15 @@ class SocketFile:
             raise OSError(fault.errno or errno.ENAMETOOLONG, _problem(repr(path), fault)) from None
 
     def remove(self) -> None:
-        """Removes the file, unless somebody has put another in its place."""
-        with suppress(FileNotFoundError):
-            if os.stat(self.path).st_ino == self._inode:
-                os.unlink(self.path)
+        """Removes the file, unless somebody has put another in its place; one that cannot be removed stays, as after a
+        crash.
+
+        To be called while the socket is open. When it is closed, the file of whoever replaces ours gets its number.
+        """
+        with suppress(OSError):
+            if os.lstat(self._path).st_ino == self._inode:
+                os.unlink(self._path)
+                self._inode = -1
 
 
 def _make_way(path: str) -> None:
@@ -86,42 +91,44 @@ async def bind_sockets(host: str | Sequence[str], port: int, backlog: int) -> li
 
 async def _resolve(hosts: Sequence[str], port: int) -> list[list[_Address]]:
     """The addresses of each host."""
-    loop = asyncio.get_running_loop()
     found: list[list[_Address]] = []
+    kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
     for host in hosts:
-        try:
-            answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:  # not by the loop: uvloop forgets the zone of `fe80::1%eth0`
+            answers = await asyncio.to_thread(socket.getaddrinfo, host, port, type=kind, flags=flags)
         except socket.gaierror as fault:
             raise socket.gaierror(fault.errno, _problem(host, fault)) from None
-        addresses = [
-            (family, address)
-            for family, _, _, _, address in answers
-            if family in (socket.AF_INET, socket.AF_INET6) and not any((family, address) in each for each in found)
-        ]
-        found.append(list(dict.fromkeys(addresses)))
+        except UnicodeError:  # a label of it is empty or too long (RFC 1035 §2.3.4)
+            raise socket.gaierror(socket.EAI_NONAME, f"cannot listen on {host}: no name of a host") from None
+        families = (socket.AF_INET, socket.AF_INET6)
+        found.append([(family, address) for family, _, _, _, address in answers if family in families])
     return found
 
 
 def _bind_all(found: Sequence[Sequence[_Address]], backlog: int) -> list[socket.socket]:
-    made: list[socket.socket] = []
+    """A socket for every address, once; of each host for one address at the least."""
+    made: dict[_Address, socket.socket] = {}
     try:
         for addresses in found:
-            before, absent = len(made), None
-            for family, (host, port, *rest) in addresses:
-                port = port or (made[0].getsockname()[1] if made else 0)
+            absent = None
+            for each in addresses:
+                family, (host, port, *rest) = each
+                if each in made:
+                    continue
+                port = port or (next(iter(made.values())).getsockname()[1] if made else 0)
                 try:
-                    made.append(_bind(family, (host, port, *rest), backlog))
+                    made[each] = _bind(family, (host, port, *rest), backlog)
                 except OSError as fault:
                     if fault.errno not in _ABSENT:
                         raise
                     absent = fault
-            if absent is not None and len(made) == before:
+            if absent is not None and not any(each in made for each in addresses):
                 raise absent
     except BaseException:
-        for sock in made:
+        for sock in made.values():
             sock.close()
         raise
-    return made
+    return [*made.values()]
 
 
 def _bind(family: int, address: tuple[Any, ...], backlog: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 from mycelia.edge.abilities import Asked, check_asked
@@ -75,7 +76,10 @@ class Listening:
 
     @classmethod
     async def begin(cls, server: ServerConfig, application: Application, options: EngineOptions) -> Listening:
-        """Listens, or raises: EngineError for a library that is not installed, the `OSError` of a failed bind."""
+        """Listens, or raises: EngineError for a library that is not installed, the `OSError` of a failed bind.
+
+        Where it is cancelled the start comes to its end first: libraries leave sockets behind in the middle of it.
+        """
         engine, file = load_engine(server.type), None
         if server.unix_socket is None:
             sockets = await bind_sockets(server.host, server.port, BACKLOG)
@@ -87,19 +91,24 @@ class Listening:
         try:
             for sock in sockets:
                 sock.setblocking(False)
-            await engine.start(application, sockets, options)
+            starting = asyncio.create_task(engine.start(application, sockets, options), name="mycelia-start")
+            try:
+                await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                await asyncio.wait((starting,))
+                if starting.exception() is None:
+                    await cls(engine, [], file).stop()
+                raise
         except BaseException:
-            for sock in sockets:
-                sock.close()
             if file is not None:
                 file.remove()
+            for sock in sockets:
+                sock.close()
             raise
         return cls(engine, [(str(host), int(port)) for host, port, *_ in names], file)
 
     async def stop(self) -> None:
         """Takes no more connections, lets those that are answered finish, as the options say, and closes."""
-        try:
-            await self._engine.stop()
-        finally:
-            if self._file is not None:
-                self._file.remove()
+        if self._file is not None:
+            self._file.remove()
+        await self._engine.stop()

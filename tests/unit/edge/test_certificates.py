@@ -38,6 +38,9 @@ def test_a_key_with_a_password(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tls\.password: expected the password of the key$") as caught:
         TlsConfig(**issued.config, password="wrong")
     assert "wrong" not in str(caught.value)
+    for unfit in ("x" * 1025, "\udc80"):
+        with pytest.raises(ConfigError, match=r"tls\.password: expected at most 1024 bytes of UTF-8$"):
+            TlsConfig(**issued.config, password=unfit)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,8 @@ def test_a_key_with_a_password(tmp_path: Path) -> None:
         ({"certificate": "{folder}"}, "certificate", "cannot read .*: Is a directory"),
         ({"key": "{folder}/absent.key"}, "key", "cannot read '.*absent.key': No such file"),
         ({"key": "{other}"}, "key", "do not fit"),
+        ({"key": "a\0b"}, "key", "expected the path of a PEM file, got 'a.x00b'"),
+        ({"certificate": "\udc80\ud800"}, "certificate", "expected the path of a PEM file"),
         ({"key": None}, "key", "expected a PEM file with a private key"),
         ({"certificate": "{other}"}, "certificate", "expected a PEM file with a certificate"),
         ({"certificate": "{broken}"}, "certificate", "expected a certificate and its key in PEM"),

@@ -19,10 +19,45 @@ async def test_all_addresses_get_the_same_free_port() -> None:
     assert [host for host, _ in names] == ["127.0.0.1", "::1"] and names[0][1] == names[1][1]
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "host.invalid"])
+@pytest.mark.parametrize("host", ["198.51.100.1", "host.invalid", "host..invalid", "x" * 64 + ".invalid"])
 async def test_an_address_that_is_not_ours_is_an_os_error(host: str) -> None:
     with pytest.raises(OSError, match=f"cannot listen on {host}"):
         await bind_sockets(host, 0, 5)
+
+
+@pytest.mark.every_loop
+async def test_an_address_keeps_its_zone(loop_kind: str) -> None:
+    _, interface = socket.if_nameindex()[0]
+    with pytest.raises(OSError, match=r"cannot listen on \[fe80::b%?") as caught:  # EINVAL, if there were no zone
+        await bind_sockets(f"fe80::b%{interface}", 0, 5)
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+def test_a_file_stays_ours_when_the_program_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (made := SocketFile("a.sock", 0o600)).sock:
+        (tmp_path / "below").mkdir()
+        monkeypatch.chdir(tmp_path / "below")
+        made.remove()
+    assert os.listdir(tmp_path) == ["below"]
+
+
+def test_a_file_that_cannot_be_removed_does_not_keep_its_server_from_stopping(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with (made := SocketFile(str(folder / "a.sock"), 0o600)).sock:
+        folder.rename(tmp_path / "gone")
+        folder.write_text("no folder any more")
+        made.remove()
+
+
+def test_once_removed_the_path_is_its_successors(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.sock")
+    with (made := SocketFile(path, 0o600)).sock:
+        made.remove()
+    with SocketFile(path, 0o600).sock:  # many file systems give it the same number again
+        made.remove()
+        assert os.listdir(tmp_path) == ["a.sock"]
 
 
 def test_a_file_has_its_mode_and_is_removed_only_while_it_is_ours(tmp_path: Path) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from mycelia.edge.certificates import TlsConfig
+from mycelia.edge.sockets import SocketFile
 from mycelia.errors import ConfigError, EngineError
 from mycelia.server.config import Config, ServerConfig
 from mycelia.server.endpoint import Listening, certificates_of, check_abilities, check_renewal, engine_options
 from mycelia.server.engines.base import ABILITIES, ENGINES, EngineOptions, engines_that, load_engine
+from tests.integration.test_server import runtime_of_granian
 from tests.support.certificates import issue
+
+__all__ = ["runtime_of_granian"]
 
 LISTENING = {"uvicorn", "granian", "hypercorn"}
 FLEXIBLE = LISTENING - {"granian"}
@@ -94,3 +99,50 @@ async def test_what_cannot_start_leaves_nothing(engine: str, tmp_path: Path) -> 
         await Listening.begin(ServerConfig(type=engine, host="127.0.0.1", port=port), application, wrong)
     with socket.create_server(("127.0.0.1", port)):
         pass  # nobody listens there any more
+
+
+@pytest.mark.every_loop
+@pytest.mark.parametrize("engine", sorted(LISTENING))
+async def test_a_start_that_is_cancelled_leaves_nothing(engine: str, loop_kind: str, tmp_path: Path) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    path = str(tmp_path / "app.sock")
+    server, options = ServerConfig(type=engine, unix_socket=path), EngineOptions(close_timeout=1.0)
+    for turns in range(1, 12):
+        before = asyncio.all_tasks()
+        starting = asyncio.create_task(Listening.begin(server, application, options))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if starting.done():
+            await starting.result().stop()
+            return
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert os.listdir(tmp_path) == [] and asyncio.all_tasks() == before
+        again = await Listening.begin(server, application, options)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b" 204 " in await reader.readline()
+        writer.close()
+        await again.stop()
+
+
+async def test_its_file_is_gone_before_its_socket(tmp_path: Path) -> None:
+    found = []
+
+    class Slow:
+        name: ClassVar[str] = "slow"
+        abilities: ClassVar[frozenset[str]] = frozenset()
+        protocols: ClassVar[tuple[str, ...]] = ()
+
+        async def start(self, *given: Any) -> None: ...
+
+        async def stop(self) -> None:
+            found.append(os.listdir(tmp_path))
+
+    with (file := SocketFile(str(tmp_path / "app.sock"), 0o600)).sock:
+        await Listening(Slow(), [], file).stop()
+    assert found == [[]]

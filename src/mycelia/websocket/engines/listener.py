@@ -72,12 +72,12 @@ class StreamEngine(ABC):
         if not self._running:
             return
         self._running = False
-        servers, self._servers = self._servers, []
-        for server in servers:
-            server.close()
         if self._file is not None:
             self._file.remove()
             self._file = None
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
@@ -114,7 +114,9 @@ class StreamEngine(ABC):
             bound, listen = await bind_sockets(options.host, options.port, options.backlog), loop.create_server
         try:
             for sock in bound:
-                self._servers.append(await listen(self._protocol, sock=sock, backlog=options.backlog))
+                made = await listen(self._protocol, sock=sock, backlog=options.backlog, start_serving=False)
+                self._servers.append(made)  # first: a start that is cancelled now closes all that serves
+                await made.start_serving()
         finally:
             for sock in bound[len(self._servers) :]:
                 sock.close()
