@@ -6,10 +6,17 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
+import httpx
 import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection
+from starlette.routing import Mount
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -130,3 +137,38 @@ def counting(
             inside.pop()
 
     return count
+
+
+class ByCookie(AuthenticationBackend):
+    """Middleware of the host's that knows who somebody is."""
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
+        name = conn.cookies.get("who")
+        return None if name is None else (AuthCredentials(), SimpleUser(name))
+
+
+async def test_the_user_that_a_host_knows_is_in_reach_on_every_endpoint() -> None:
+    """Of a session over HTTP it is who opened it."""
+    system, place = MessageSystem("main"), Uvicorn("websockets-sansio")
+    served = {"asgi": "/ws", "socketio": "/socket.io", "sockjs": "/sockjs"}
+    endpoints = [{"type": kind, "path": path} for kind, path in served.items()]
+    sockets = WebSocketSubsystem("websocket", ms=system, config={"websocket": endpoints})
+    middleware = [Middleware(AuthenticationMiddleware, backend=ByCookie())]
+    host = Starlette(routes=[Mount("/live", sockets.asgi)], middleware=middleware)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(system)
+        _, port = await place.serve(host)
+        stack.push_async_callback(place.close)
+        for path in ("/ws", "/socket.io/?EIO=4&transport=websocket", "/sockjs/websocket"):
+            url, cookie = f"ws://127.0.0.1:{port}/live{path}", {"Cookie": f"who={path[1:5]}"}
+            client = await stack.enter_async_context(connect(url, additional_headers=cookie))
+            await client.send("40")
+        polling = f"http://127.0.0.1:{port}/live/socket.io/?EIO=4&transport=polling"
+        async with httpx.AsyncClient(trust_env=False) as http:
+            opened = await http.get(polling, headers={"Cookie": "who=poll"})
+            answer = await http.post(f"{polling}&sid={json.loads(opened.text[1:])['sid']}", content="40")
+            assert answer.status_code == 200
+        await until(lambda: sockets.websocket.get_connection_count() == 4)
+        connections = sockets.websocket.get_all_connections()
+        users = {(each.client.engine, cast(Any, each.socket)["user"].display_name) for each in connections}
+        assert users == {("asgi", "ws"), ("socketio", "sock"), ("sockjs", "sock"), ("socketio", "poll")}

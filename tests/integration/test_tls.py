@@ -126,6 +126,17 @@ async def test_an_independent_client_talks_over_tls(engine: str, loop_kind: str,
         await until(lambda: not hall.facet.get_connection_count())
 
 
+@each_engine
+async def test_a_plain_page_of_the_same_host_and_port_is_of_another_origin(engine: str, tmp_path: Path) -> None:
+    issued = issue(tmp_path)
+    async with serving(engine, issued.config) as hall:
+        async with connect(hall, issued, origin=f"https://localhost:{hall.port}") as client:
+            assert (await ask(client, "app://who"))[0] is True
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            await connect(hall, issued, origin=f"http://localhost:{hall.port}")
+        assert caught.value.response.status_code == 403
+
+
 @pytest.mark.every_loop
 @each_engine
 async def test_the_servers_close_arrives_over_tls(engine: str, loop_kind: str, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from typing import Any, TypeVar, get_type_hints
 from mycelia.errors import ConfigError
 from mycelia.kernel.rate import Rate, RateLimiter
 
-__all__ = ["below", "between", "check_fields", "mapping", "one_of_sections", "rate_of", "seconds", "section"]
+__all__ = ["below", "between", "check_fields", "mapping", "octal", "one_of_sections", "rate_of", "seconds", "section"]
 
 _MILLISECONDS = {"unit": "milliseconds"}
+_OCTAL = {"expected": "octal digits as a text, such as '660'"}
 _HUGE = 2**64  # no number of a configuration is near; nan and infinity are not below it
 _SPELLINGS = {"max_messages": "max_messages", "maxMessages": "max_messages", "window": "window", "windowMs": "window"}
 _Section = TypeVar("_Section")
@@ -25,6 +26,11 @@ _Section = TypeVar("_Section")
 def seconds(default: Any) -> Any:
     """A field of a section that is seconds in Python and milliseconds under its camelCase name."""
     return field(default=default, metadata=_MILLISECONDS)
+
+
+def octal(default: str) -> Any:
+    """A field of a section that is permissions of a file, in octal digits as `chmod` takes them."""
+    return field(default=default, metadata=_OCTAL)
 
 
 def section(name: str, kind: type[_Section], given: Any) -> _Section:
@@ -42,7 +48,7 @@ def section(name: str, kind: type[_Section], given: Any) -> _Section:
         target = spellings[key]
         if target in values:
             raise ConfigError(f"{name}.{key}", f"given twice, as {target} and {_camel(target)}; give it once")
-        value = _checked(f"{name}.{key}", value, hints[target])
+        value = _checked(f"{name}.{key}", value, hints[target], known[target].metadata)
         if key != target and known[target].metadata.get("unit") == "milliseconds":
             value /= 1000
         values[target] = value
@@ -53,11 +59,12 @@ def check_fields(section: str, config: Any) -> None:
     """Every field in the type that it declares, however the section was written."""
     hints = get_type_hints(type(config))
     for entry in fields(config):
-        value = _checked(f"{section}.{entry.name}", getattr(config, entry.name), hints[entry.name])
+        given = getattr(config, entry.name)
+        value = _checked(f"{section}.{entry.name}", given, hints[entry.name], entry.metadata)
         object.__setattr__(config, entry.name, value)
 
 
-def _checked(key: str, value: Any, hint: Any) -> Any:
+def _checked(key: str, value: Any, hint: Any, told: Mapping[str, Any]) -> Any:
     """The value in the type that the field declares; numbers are finite, lists become tuples."""
     if hint is bool:
         if not isinstance(value, bool):
@@ -69,7 +76,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
         value = hint(value)
     elif hint is str:
         if not isinstance(value, str) or not value:
-            raise ConfigError(key, f"expected a text, got {value!r}")
+            raise ConfigError(key, f"expected {told.get('expected', 'a text')}, got {value!r}")
     elif hint == tuple[str, ...]:
         if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
             raise ConfigError(key, f"expected a list of texts, got {value!r}")

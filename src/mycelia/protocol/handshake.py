@@ -74,6 +74,7 @@ _VERSION_HEADER = ("Sec-WebSocket-Version", VERSION)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})").search
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_ENCRYPTED = frozenset({"https", "wss"})
 # What the 101 says itself; a second value would make it mean something else to the client.
 _OWN_HEADERS = frozenset(
     {
@@ -189,8 +190,9 @@ def origin_allowed(handshake: Handshake, allow: Sequence[str] = (), require: boo
     """Whether the page that opened the connection may (the browser names it in Origin, RFC 6455 §10.2).
 
     Absent: allowed unless `require`, because only browsers send it. Present: its host and port equal those
-    of Host, or `allow` lists it: `https://app.example.org`, `https://*.example.org` (subdomains of any depth)
-    or `*` (every page). `null` stands for pages whose origin is hidden: only `null` itself lists it.
+    of Host, and of a client that speaks TLS its scheme does too (RFC 6454 §4), or `allow` lists it:
+    `https://app.example.org`, `https://*.example.org` (subdomains of any depth) or `*` (every page). `null` stands
+    for pages whose origin is hidden: only `null` itself lists it.
     """
     lines = handshake.headers.lines("origin")
     if not lines:
@@ -250,11 +252,10 @@ def _is_key(text: str) -> bool:
 def _same_host(handshake: Handshake, origin: tuple[str, str, int | None]) -> bool:
     scheme, name, port = origin
     host = _split_host(handshake.host or "")
-    if host is None or scheme not in _DEFAULT_PORTS:
-        return False
+    if host is None or scheme not in _DEFAULT_PORTS or (handshake.secure and scheme not in _ENCRYPTED):
+        return False  # anybody on the way may have written a page that came in plain text
     # Behind a proxy that ends TLS, a Host without a port stands for either default port: the origin's.
-    default = 443 if handshake.secure else _DEFAULT_PORTS[scheme]
-    return (name, port) == (host[0], host[1] or default)
+    return (name, port) == (host[0], host[1] or _DEFAULT_PORTS[scheme])
 
 
 def _matches(origin: tuple[str, str, int | None], rule: str) -> bool:

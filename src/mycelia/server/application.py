@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from mycelia.edge.lifespan import live
+from mycelia.edge.lifespan import Reminder, live
 from mycelia.errors import ConfigError
 from mycelia.protocol.asgi_scope import NOT_SERVING, Receive, Scope, Send, answer, refuse
 from mycelia.protocol.handshake import HttpReply
@@ -40,7 +40,7 @@ class ServerApplication:
     """
 
     def __init__(self, subsystem: ServerSubsystem) -> None:
-        self._subsystem = subsystem
+        self._subsystem, self._reminder = subsystem, Reminder(subsystem)
         self._neighbours: list[BaseSubsystem] = []  # who was there when `_sockets` was looked for
         self._sockets: CanTake | None = None
 
@@ -70,6 +70,7 @@ class ServerApplication:
         elif scope["type"] == "http" and facet is not None and facet.is_running():
             await facet.dispatch.serve(scope, receive, send)
         else:
+            self._reminder.remind()
             reply = _NO_SOCKETS if scope["type"] == "websocket" and not closing else NOT_SERVING
             with suppress(OSError):  # it left without its answer
                 await (answer if scope["type"] == "http" else refuse)(scope, send, reply)

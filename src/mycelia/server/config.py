@@ -6,6 +6,7 @@ key, or one key in both spellings, is a ConfigError that names it.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,17 @@ from mycelia.edge.errorlog import ErrorsConfig
 from mycelia.edge.judge import settled_mode
 from mycelia.edge.place import check_one_place, check_place
 from mycelia.edge.rules import check_names, check_proxies
-from mycelia.edge.settings import below, between, check_fields, mapping, one_of_sections, rate_of, seconds, section
+from mycelia.edge.settings import (
+    below,
+    between,
+    check_fields,
+    mapping,
+    octal,
+    one_of_sections,
+    rate_of,
+    seconds,
+    section,
+)
 from mycelia.errors import ConfigError
 from mycelia.kernel.rate import Rate
 from mycelia.server.engines.base import ENGINES
@@ -46,7 +57,7 @@ class ServerConfig:
     host: str | tuple[str, ...] = HOST
     port: int = PORT
     unix_socket: str | None = None
-    socket_mode: str = "600"
+    socket_mode: str = octal("600")
     tls: TlsConfig | ssl.SSLContext | None = None
     static: Mapping[str, str] = field(default_factory=dict)
     sockets: bool = True
@@ -70,6 +81,10 @@ class ServerConfig:
             _check_prefix("server.static", prefix)
             if not isinstance(folder, str) or not folder:
                 raise ConfigError("server.static", f"expected the path of a folder for {prefix!r}, got {folder!r}")
+            if not os.path.isdir(folder):
+                found = "a file" if os.path.exists(folder) else "nothing there"
+                problem = f"expected a folder for {prefix!r} at {os.path.abspath(folder)}, got {found}"
+                raise ConfigError("server.static", problem)
         mapping("server.options", self.options)
 
 

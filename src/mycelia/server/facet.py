@@ -15,7 +15,8 @@ from mycelia.server.dispatch import Dispatch
 from mycelia.server.endpoint import Listening, certificates_of, check_abilities, check_renewal, engine_options
 from mycelia.server.engines.base import Application
 from mycelia.server.exposure import announce
-from mycelia.server.router import HttpRoute, HttpSettings
+from mycelia.server.probes import check_no_probe
+from mycelia.server.router import HttpRoute, HttpSettings, check_prefix
 from mycelia.server.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -154,8 +155,7 @@ class ServerFacet(Facet):
         subsystem's method of this name lasts for every build.
         """
         route = HttpRoute.of(method, path, target, **settings)
-        if method in ("GET", "HEAD") and (kind := self.runtime.probes.paths.get(path)) is not None:
-            raise RouteError(path, f"is where probes ask; health.{kind} may say another path, or None")
+        check_no_probe(route, self.config.health)
         self.runtime.router.add(route, replace)
         return route
 
@@ -172,8 +172,7 @@ class ServerFacet(Facet):
 
         Its lifespan is its own business. Raises RouteError for what is no prefix, and for a taken one.
         """
-        if not prefix.startswith("/") or prefix.endswith("/") or any(sign in prefix for sign in "?#%\\"):
-            raise RouteError(prefix, "expected a prefix such as '/admin'")
+        check_prefix(prefix)
         if prefix in self._mounts:
             raise RouteError(prefix, "an application is mounted there already")
         self._mounts[prefix] = application

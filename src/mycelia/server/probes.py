@@ -7,15 +7,25 @@ from collections.abc import Callable
 from typing import Any
 
 from mycelia.edge.faults import outcome_response
+from mycelia.errors import RouteError
 from mycelia.kernel.system import MessageSystem
 from mycelia.protocol.codes import Code
 from mycelia.protocol.envelope import Fault
 from mycelia.server.config import HealthConfig
 from mycelia.server.reply import Reply, fault_reply, response_reply
+from mycelia.server.router import HttpRoute
 
-__all__ = ["Probes"]
+__all__ = ["KINDS", "Probes", "check_no_probe"]
 
 KINDS = ("health", "ready", "live")
+
+
+def check_no_probe(route: HttpRoute, config: HealthConfig) -> None:
+    """Raises RouteError for a route that a probe would answer instead."""
+    if route.method in ("GET", "HEAD"):
+        for kind in KINDS:
+            if getattr(config, kind) == route.path:
+                raise RouteError(route.path, f"is where probes ask; health.{kind} may say another path, or None")
 
 
 class Probes:

@@ -5,6 +5,7 @@ Methods take the place of subsystems there (`GET://-/users/{id}`), so exact beat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,10 +19,11 @@ from mycelia.kernel.rate import RateLimiter
 from mycelia.kernel.router import Exposure, Route, Router
 from mycelia.protocol.asgi_scope import encoded
 
-__all__ = ["METHODS", "SAFE", "HttpRoute", "HttpRouter", "HttpSettings", "NoMethod"]
+__all__ = ["METHODS", "SAFE", "HttpRoute", "HttpRouter", "HttpSettings", "NoMethod", "check_prefix"]
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
+_FOREIGN = re.compile(r"<(?:[^<>]*:)?([^<>:]*)>")  # a parameter as Flask and Django write it
 
 
 class HttpSettings(TypedDict, total=False):
@@ -73,6 +75,7 @@ class HttpRoute:
             if isinstance(code, bool) or not isinstance(code, int) or not 200 <= code <= 599:
                 raise RouteError(path, f"expected a status from 200 to 599, got {code!r}")
         wanted = Pattern.parse(target)
+        _check_spelling(target)
         if wanted.rest or pattern.rest:
             raise RouteError(path, "expected no '*', neither in the path nor in its target")
         exposed: Exposure = "authenticated" if settings.get("authenticated", False) else "public"
@@ -151,6 +154,15 @@ class HttpRouter:
         return tuple(method for method in METHODS if method in found)
 
 
+def check_prefix(prefix: object) -> None:
+    """Raises RouteError for what can be no prefix of a mounted application."""
+    if (
+        not isinstance(prefix, str) or not prefix.startswith("/") or prefix.endswith("/")
+        or any(sign in prefix for sign in "?#%\\")
+    ):  # fmt: skip
+        raise RouteError(str(prefix), "expected a prefix such as '/admin'")
+
+
 def _pass(message: Any, params: Any, options: Any) -> None:
     """Stands behind a door that has let somebody in."""
 
@@ -163,7 +175,18 @@ def _key(path: str) -> str | None:
     return None if any(each in ("", ".", "..") for each in segments) else f"-{path}"
 
 
+def _check_spelling(path: str) -> None:
+    """Raises RouteError for `<id>`, which would be taken as it stands: nobody ever asks for that."""
+    if "<" in path or ">" in path:
+        right = _FOREIGN.sub(r"{\1}", path)
+        shown = repr(right) if right != path else "'/users/{id}'"
+        problem = f"expected no '<' and no '>': a parameter is {{id}}, as in {shown}"
+        raise RouteError(path, f"{problem}; its type is what the handler annotates")
+
+
 def _pattern(method: str, path: object) -> Pattern:
+    if isinstance(path, str):
+        _check_spelling(path)
     if not isinstance(path, str) or not path.startswith("/") or any(sign in path for sign in "?#%"):
         raise RouteError(str(path), "expected a path such as '/users/{id}', without a query and not percent-encoded")
     if path != "/" and path.endswith("/"):

@@ -83,7 +83,7 @@ class StaticFolders:
             self._types.add_type(kind, suffix)
 
     def holds(self, path: str) -> bool:
-        """Whether a path, as `path_of` spells it, is below one of the prefixes."""
+        """Whether a path, as `path_of` spells it, is one of the prefixes or below it."""
         return self._place(path) is not None
 
     async def find(self, path: str, request: Handshake) -> Reply | FileReply | None:
@@ -95,7 +95,7 @@ class StaticFolders:
         for each in segments[:-1]:
             if not _is_name(each):
                 return None
-        if segments[-1] and not _is_name(segments[-1]):
+        if segments and segments[-1] and not _is_name(segments[-1]):
             return None
         opening = asyncio.get_running_loop().run_in_executor(None, _open, folder, segments)
         try:
@@ -112,8 +112,11 @@ class StaticFolders:
         return self._reply(descriptor, about, name, request)
 
     def _place(self, path: str) -> tuple[str, list[str]] | None:
+        """The folder of a path, and what is asked for there; no segments for the prefix without its slash."""
         decoded = unquote(path)
         for prefix, folder in self._folders:
+            if decoded == prefix:
+                return folder, []
             if decoded.startswith(f"{prefix}/"):
                 return folder, decoded[len(prefix) + 1 :].split("/")
         return None
@@ -170,12 +173,12 @@ def _open(folder: str, segments: list[str]) -> _Found:
         if os.path.commonpath((folder, path)) != folder:
             return None
         if os.path.isdir(path):
-            if segments[-1]:
+            if not segments or segments[-1]:
                 return "/" if os.path.isfile(os.path.join(path, "index.html")) else None
             path = os.path.realpath(os.path.join(path, "index.html"), strict=True)
             if os.path.commonpath((folder, path)) != folder:
                 return None
-        elif not segments[-1]:
+        elif not segments or not segments[-1]:
             return None
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)

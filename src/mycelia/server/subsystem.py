@@ -13,7 +13,8 @@ from mycelia.server.config import load_config
 from mycelia.server.endpoint import check_abilities
 from mycelia.server.engines.base import Application
 from mycelia.server.hook import use_server
-from mycelia.server.router import HttpRoute, HttpSettings
+from mycelia.server.probes import check_no_probe
+from mycelia.server.router import HttpRoute, HttpSettings, check_prefix
 
 if TYPE_CHECKING:
     from mycelia.server.facet import ServerFacet
@@ -42,17 +43,20 @@ class ServerSubsystem(BaseSubsystem):
         self.with_sockets = config.server.sockets
         self.hosted = False  # whether another's server runs the system, by its lifespan
         self.registrations: list[Callable[[ServerFacet], object]] = []
+        self._health = config.health
         self.asgi = ServerApplication(self)
 
     def register_mycelia_route(
         self, method: str, path: str, target: str, *, replace: bool = False, **settings: Unpack[HttpSettings]
     ) -> None:
         """As `ServerFacet.register_mycelia_route`, at any time: before `build`, and for every later build."""
-        HttpRoute.of(method, path, target, **settings)  # what is wrong is wrong now
+        route = HttpRoute.of(method, path, target, **settings)  # what is wrong is wrong now
+        check_no_probe(route, self._health)
         self._register(lambda facet: facet.register_mycelia_route(method, path, target, replace=replace, **settings))
 
     def mount(self, prefix: str, application: Application) -> None:
         """As `ServerFacet.mount`, at any time: before `build`, and for every later build."""
+        check_prefix(prefix)
         self._register(lambda facet: facet.mount(prefix, application))
 
     def _register(self, registration: Callable[[ServerFacet], object]) -> None:

@@ -18,17 +18,17 @@ from mycelia.websocket.engines.base import EngineOptions
 
 __all__ = ["application"]
 
-_MOST = 64 * 1024 * 1024
+_MOST = 64 * 1024 * 1024  # what the suites send, and more
 
 
-def application() -> AsgiApp:
-    """An ASGI application that takes messages of up to 64 MiB at any path; the lifespan starts and stops its engine."""
+def application(max_bytes: int = _MOST) -> AsgiApp:
+    """An ASGI application that takes messages at any path; the lifespan starts and stops its engine."""
     engine = AsgiEngine()
     engine.on("admit", lambda request: Accept(EchoPeer()))
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        await engine.start(EngineOptions(max_message_bytes=_MOST))
+        await engine.start(EngineOptions(max_message_bytes=max_bytes))
         try:
             yield
         finally:

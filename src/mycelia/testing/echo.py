@@ -1,8 +1,9 @@
 """A payload echo over the bare engine seam, for protocol suites and load tools.
 
 `python -m mycelia.testing.echo --engine picows --port 9001 --max-size 67108864` listens on 127.0.0.1 and
-answers every message with itself. There is no kernel above it: what a suite finds here is the engine's. With `--engine
-engineio` or `socketio` it is what the official tests of these protocols expect, under uvicorn.
+answers every message with itself. There is no kernel above it: what a suite finds here is the engine's. `--engine
+asgi` is served by uvicorn. With `--engine engineio`, `socketio` or `sockjs` it is what the official tests of these
+protocols expect, under uvicorn too.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 from mycelia.errors import EngineError
 from mycelia.protocol.deflate import DeflateSettings, Negotiator
 from mycelia.protocol.handshake import Accept, Handshake
+from mycelia.testing.asgi import application
+from mycelia.testing.lifespan import serve_app
 from mycelia.testing.peers import EchoPeer
 from mycelia.testing.protocols import PROTOCOLS, serve_protocol
 from mycelia.websocket.engines.base import EngineOptions, load_engine
@@ -24,10 +29,17 @@ __all__ = ["EchoPeer", "main", "serve"]
 
 
 async def serve(engine_name: str, port: int, max_bytes: int, deflate: bool = False) -> None:
-    """Serves until SIGINT or SIGTERM; with `deflate` for clients that compress, with everything that they offer."""
+    """Serves until SIGINT or SIGTERM; with `deflate` for clients that compress, with everything that they offer.
+
+    What the `asgi` engine echoes uvicorn reads and writes, and compresses.
+    """
+    if engine_name == "asgi":
+        settings = {"ws": "websockets-sansio", "ws_max_size": max_bytes, "ws_per_message_deflate": deflate}
+        await serve_app(application(max_bytes), port, partial(_tell, engine_name), **settings)
+        return
     engine = load_engine(engine_name)()
-    settings = DeflateSettings(server_context=True, client_context=True, threshold_bytes=0)
-    negotiator = Negotiator(settings) if deflate else None
+    everything = DeflateSettings(server_context=True, client_context=True, threshold_bytes=0)
+    negotiator = Negotiator(everything) if deflate else None
     if deflate and "deflate" not in getattr(engine, "abilities", ()):
         raise EngineError(f"the {engine_name} engine cannot compress")
 
@@ -44,7 +56,7 @@ async def serve(engine_name: str, port: int, max_bytes: int, deflate: bool = Fal
     stopped = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, stopped.set)
-    print(f"echo on ws://{address[0]}:{address[1]}/ with {engine_name}", flush=True)
+    _tell(engine_name, address[1])
     await stopped.wait()
     await engine.stop()
 
@@ -59,14 +71,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-size", type=int, default=1024 * 1024, help="largest message in bytes")
     given = parser.parse_args(arguments)
     runner = asyncio.Runner(loop_factory=_loop_factory())
-    with runner:
+    with runner, suppress(KeyboardInterrupt):  # which uvicorn raises anew when it has stopped
         try:
             if given.engine in PROTOCOLS:
-                runner.run(serve_protocol(given.engine, given.port))
+                runner.run(serve_protocol(given.engine, given.port, partial(_tell, given.engine)))
                 return
             runner.run(serve(given.engine, given.port, given.max_size, given.deflate))
         except EngineError as error:
             parser.error(str(error))
+
+
+def _tell(engine_name: str, port: int) -> None:
+    print(f"echo on ws://127.0.0.1:{port}/ with {engine_name}", flush=True)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

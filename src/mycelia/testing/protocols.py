@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from secrets import token_urlsafe
-from typing import Any, cast
+from typing import Any
 
-from mycelia.errors import EngineError
 from mycelia.protocol.engineio import PacketFault, Terms
 from mycelia.protocol.engineio_output import Ended
 from mycelia.protocol.namespaces import Bounds, Called, Joining, Namespaces
 from mycelia.testing.draft76 import OldHandshakes
-from mycelia.testing.lifespan import AsgiApp, while_served
+from mycelia.testing.lifespan import AsgiApp, Told, serve_app, while_served
 from mycelia.testing.sockjs import sockjs_app
 from mycelia.websocket.engines.base import EngineOptions
 from mycelia.websocket.engines.engineio import Station
@@ -96,23 +95,18 @@ def protocol_app(name: str) -> AsgiApp:
     return while_served(station.serve, running)
 
 
-async def serve_protocol(name: str, port: int) -> None:
+async def serve_protocol(name: str, port: int, told: Told) -> None:
     """Serves the application for these tests until SIGINT or SIGTERM. Raises EngineError without uvicorn."""
-    try:
-        import uvicorn
-    except ImportError:
-        raise EngineError("this needs an ASGI server: pip install uvicorn") from None
-    modern = import_module("uvicorn.protocols.websockets.websockets_sansio_impl").WebSocketsSansIOProtocol
+    module, kind = "uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol"
 
     def old(config: Any, **rest: Any) -> OldHandshakes:
-        return OldHandshakes(config.loaded_app, lambda: modern(config=config, **rest))
+        return OldHandshakes(config.loaded_app, lambda: getattr(import_module(module), kind)(config=config, **rest))
 
-    config = uvicorn.Config(
-        protocol_app(name), host="127.0.0.1", port=port, log_level="warning",
+    await serve_app(
+        protocol_app(name), port, told,
         http="h11",  # the other one sends chunks to clients of HTTP/1.0
-        ws=cast(Any, old) if name == "sockjs" else "websockets-sansio",
+        ws=old if name == "sockjs" else "websockets-sansio",
         # The tests' client inflates in a thread, so messages come later, and those of Engine.IO may look for one too
         # early. Those of Socket.IO overlook the second of two that come together, as they then do not.
         ws_per_message_deflate=name == "socketio",
     )  # fmt: skip
-    await uvicorn.Server(config).serve()

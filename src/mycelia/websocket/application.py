@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from mycelia.edge.lifespan import live
+from mycelia.edge.lifespan import Reminder, live
 from mycelia.errors import ConfigError
 from mycelia.protocol.asgi_scope import NOT_SERVING, CanServe, Receive, Scope, Send, answer, path_of, refuse
-from mycelia.websocket.config import ServerConfig, load_config
-from mycelia.websocket.engines.base import load_engine
+from mycelia.websocket.config import load_config
+from mycelia.websocket.endpoint import served
 from mycelia.websocket.engines.carriage import Carriage, Junction
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ class AsgiApplication:
 
     At the root of a server it enters the message system at `lifespan.startup` and leaves it at `lifespan.shutdown`.
     Mounted in an application that owns the lifespan it gets none; that one says `async with system` in its own. Until
-    the subsystem is started everybody gets 503.
+    the subsystem is started everybody gets 503, and the log says once why.
     """
 
     def __init__(self, subsystem: WebSocketSubsystem) -> None:
         """Raises ConfigError when no endpoint is of a type that ASGI servers can serve."""
         config = load_config(subsystem.config)
-        self._subsystem = subsystem
-        self._served = [_Endpoint.of(at, each) for at, each in enumerate(config.websocket) if _can_serve(each)]
+        self._subsystem, self._reminder = subsystem, Reminder(subsystem)
+        self._served = served(config.websocket)
         if not self._served:
             types = ", ".join(each.type for each in config.websocket)
             problem = f"expected an endpoint that an ASGI server can serve (asgi, socketio, sockjs), got {types}"
@@ -95,6 +95,7 @@ class AsgiApplication:
         if isinstance(engine, CanServe):
             await engine.serve(scope, receive, send, path)
             return
+        self._reminder.remind()
         with suppress(OSError):  # it left without its answer
             await (answer if scope["type"] == "http" else refuse)(scope, send, NOT_SERVING)
 
@@ -109,21 +110,3 @@ class AsgiApplication:
             if each.own and root.endswith(each.own) and (each.below or path == "/"):  # it is mounted at its own path
                 return each.at, f"{each.own}{path}" if each.below else each.path
         return None
-
-
-class _Endpoint(NamedTuple):
-    """An endpoint that ASGI servers can serve."""
-
-    at: int  # its place in the configuration
-    path: str
-    own: str  # the same without a slash at its end
-    below: bool  # whether it has everything below its path too
-
-    @classmethod
-    def of(cls, at: int, server: ServerConfig) -> _Endpoint:
-        below = bool(getattr(load_engine(server.type), "prefix", False))
-        return cls(at, server.path, server.path.rstrip("/"), below)
-
-
-def _can_serve(server: ServerConfig) -> bool:
-    return hasattr(load_engine(server.type), "serve")

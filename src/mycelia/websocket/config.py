@@ -17,7 +17,7 @@ from mycelia.edge.certificates import TlsConfig, read_tls
 from mycelia.edge.errorlog import ErrorsConfig
 from mycelia.edge.place import check_one_place, check_place
 from mycelia.edge.rules import check_names
-from mycelia.edge.settings import below, between, check_fields, mapping, one_of_sections, seconds, section
+from mycelia.edge.settings import below, between, check_fields, mapping, octal, one_of_sections, seconds, section
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.path import Pattern
 from mycelia.protocol.deflate import DeflateSettings
@@ -49,7 +49,7 @@ class ServerConfig:
     host: str | tuple[str, ...] = HOST
     port: int = PORT
     unix_socket: str | None = None
-    socket_mode: str = "600"
+    socket_mode: str = octal("600")
     tls: TlsConfig | ssl.SSLContext | None = None
     path: str = "/ws"
     max_payload: int = 1024 * 1024

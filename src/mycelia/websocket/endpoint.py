@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import isfunction
+from typing import NamedTuple
 
 from mycelia.edge.abilities import Asked, check_asked
 from mycelia.edge.certificates import Certificates
 from mycelia.edge.place import asked_of_place, urls_of
 from mycelia.edge.settings import below
+from mycelia.errors import ConfigError
 from mycelia.websocket.config import HOST, PORT, Config, ServerConfig
 from mycelia.websocket.descriptors import descriptor_limit
 from mycelia.websocket.engines.abilities import ABILITIES
-from mycelia.websocket.engines.base import Engine, EngineOptions, engines_that
+from mycelia.websocket.engines.base import Engine, EngineOptions, engines_that, load_engine
 from mycelia.websocket.gate import Gate
 
-__all__ = ["check_abilities", "engine_options", "urls"]
+__all__ = ["Served", "check_abilities", "engine_options", "served", "urls"]
+
+
+class Served(NamedTuple):
+    """An endpoint that ASGI servers can serve."""
+
+    at: int  # its place in the configuration
+    type: str
+    path: str
+    own: str  # the same without a slash at its end
+    below: bool  # whether it has everything below its path too
+
+    def __str__(self) -> str:
+        return f"endpoint {self.at + 1} ({self.type})"
+
+
+def served(servers: Sequence[ServerConfig]) -> list[Served]:
+    """The endpoints that ASGI servers can serve: the first that has a path gets its requests.
+
+    Raises ConfigError for one that would get none.
+    """
+    found: list[Served] = []
+    for at, server in enumerate(servers):
+        kind = load_engine(server.type)
+        if hasattr(kind, "serve"):
+            below = bool(getattr(kind, "prefix", False))
+            each = Served(at, server.type, server.path, server.path.rstrip("/"), below)
+            for first in found:
+                _check_reached(first, each)
+            found.append(each)
+    return found
+
+
+def _check_reached(first: Served, later: Served) -> None:
+    if first.own == later.own:
+        problem = f"{first} and {later} both have {later.path!r}, and one ASGI server serves both"
+        raise ConfigError("websocket.path", f"{problem}; expected a path for each")
+    if first.below and later.own.startswith(f"{first.own}/"):
+        problem = f"{later} at {later.path!r} gets no request, for {first} has all below {first.path!r}"
+        raise ConfigError("websocket.path", f"{problem}; expected it before that one in the list, or at another path")
 
 
 def check_abilities(server: ServerConfig, engine: Engine | Callable[[], Engine]) -> None:

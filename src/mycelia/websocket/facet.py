@@ -9,11 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
 from mycelia.edge.certificates import Certificates
-from mycelia.errors import ConnectionNotFound, Disabled, NotRunning, RouteError
+from mycelia.errors import ConnectionNotFound, Disabled, NotRunning
 from mycelia.kernel.facet import Facet
-from mycelia.kernel.handler import compile_plan
-from mycelia.kernel.path import Pattern
-from mycelia.kernel.router import Route, RouteSettings
+from mycelia.kernel.router import RouteSettings
 from mycelia.protocol.asgi_scope import CanServe
 from mycelia.protocol.deflate import Negotiator
 from mycelia.websocket.authentication import Authentication
@@ -26,6 +24,7 @@ from mycelia.websocket.engines.base import Engine, load_engine
 from mycelia.websocket.exposure import announce
 from mycelia.websocket.lifecycle import ConnectionEvent
 from mycelia.websocket.outbox import Overflow, Verdict
+from mycelia.websocket.resolver import handler_route
 from mycelia.websocket.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class WebSocketFacet(Facet):
 
     def is_accepting(self) -> bool:
         """Whether it would take a new client: not while it drains or stops."""
-        return self._runtime.accepting and not self._runtime.draining
+        return self._running and self._runtime.accepting and not self._runtime.draining
 
     def is_running(self) -> bool:
         """Whether it listens."""
@@ -233,11 +232,7 @@ class WebSocketFacet(Facet):
         it, and when the path has such a handler already, unless `replace` is set. It lasts until `dispose`; what is
         given to the subsystem's method of this name lasts for every build.
         """
-        pattern = Pattern.parse(path)
-        if not settings.setdefault("expose", True) or settings.get("default"):
-            problem = "expected no expose=False and no default=True: a handler of clients' messages is for clients"
-            raise RouteError(path, f"{problem}; to hide a path, register no handler for it")
-        route = Route(pattern, handler, compile_plan(handler, pattern), **settings)
+        route = handler_route(path, handler, settings)
         self._runtime.dispatch.resolver.add(route, replace)
         self._runtime.subsystem.adopt(route)
 

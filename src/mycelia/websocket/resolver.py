@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from mycelia.errors import InvalidPath, MyceliaError, NoRoute, RateLimited
-from mycelia.kernel.path import canonical, check_path, fill
-from mycelia.kernel.router import Route, Router
+from mycelia.errors import InvalidPath, MyceliaError, NoRoute, RateLimited, RouteError
+from mycelia.kernel.handler import compile_plan
+from mycelia.kernel.path import Pattern, canonical, check_path, fill
+from mycelia.kernel.router import Route, Router, RouteSettings
 from mycelia.protocol.envelope import Event, Request, to_mapping
 from mycelia.websocket.inbound import ClientMessage
 from mycelia.websocket.throttle import Refused
@@ -17,10 +18,20 @@ if TYPE_CHECKING:
     from mycelia.websocket.config import RoutingConfig
     from mycelia.websocket.connection import WebSocketConnection
 
-__all__ = ["Resolver", "Target"]
+__all__ = ["Resolver", "Target", "handler_route"]
 
 _REQUEST = {"path": None, "body": None, "correlationId": None, "metadata": None}
 Target = tuple[Route, Mapping[str, str], ClientMessage]
+
+
+def handler_route(path: str, handler: Callable[..., Any], settings: RouteSettings) -> Route:
+    """The route of `register_message_handler`, for all clients unless `settings` say otherwise. Raises RouteError."""
+    pattern = Pattern.parse(path)
+    kept: RouteSettings = {"expose": True, **settings}
+    if not kept["expose"] or kept.get("default"):
+        problem = "expected no expose=False and no default=True: a handler of clients' messages is for clients"
+        raise RouteError(path, f"{problem}; to hide a path, register no handler for it")
+    return Route(pattern, handler, compile_plan(handler, pattern), **kept)
 
 
 class Resolver:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from mycelia.errors import ConfigError
 from mycelia.kernel.hook import Hook
+from mycelia.kernel.router import RouteSettings
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.websocket.application import AsgiApplication
 from mycelia.websocket.config import load_config
-from mycelia.websocket.endpoint import check_abilities
+from mycelia.websocket.endpoint import check_abilities, served
 from mycelia.websocket.engines.base import load_engine
 from mycelia.websocket.hook import use_websockets
+from mycelia.websocket.resolver import handler_route
 
 if TYPE_CHECKING:
     from mycelia.websocket.facet import WebSocketFacet
@@ -38,6 +40,7 @@ class WebSocketSubsystem(BaseSubsystem):
         config = load_config(options.get("config", settings.get("config")))  # before it is enrolled anywhere
         for server in config.websocket:
             check_abilities(server, load_engine(server.type))
+        served(config.websocket)  # raises for one that would never be reached
         super().__init__(name, *given, **settings)
         self.registrations: list[Callable[[WebSocketFacet], None]] = []
         self._asgi: AsgiApplication | None = None
@@ -52,9 +55,12 @@ class WebSocketSubsystem(BaseSubsystem):
             self._asgi = AsgiApplication(self)
         return self._asgi
 
-    def register_message_handler(self, path: str, handler: Callable[..., Any], **settings: Any) -> None:
+    def register_message_handler(
+        self, path: str, handler: Callable[..., Any], *, replace: bool = False, **settings: Unpack[RouteSettings]
+    ) -> None:
         """As `WebSocketFacet.register_message_handler`, at any time: before `build`, and for every later build."""
-        self._register(lambda facet: facet.register_message_handler(path, handler, **settings))
+        handler_route(path, handler, settings)  # what is wrong is wrong now
+        self._register(lambda facet: facet.register_message_handler(path, handler, replace=replace, **settings))
 
     def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:
         """As `WebSocketFacet.register_connection_handler`, at any time: before `build`, and for every later build."""

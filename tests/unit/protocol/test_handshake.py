@@ -264,6 +264,14 @@ def test_the_101_answers_only_what_was_offered_and_no_credential(chosen: str) ->
         ("https://h", "h", True, (), True),
         ("https://h:443", "h", True, (), True),
         ("http://h", "h", True, (), False),
+        ("http://h:8443", "h:8443", True, (), False),  # the same port, but anybody can write a page without TLS
+        ("http://h:443", "h", True, (), False),
+        ("http://h:443", "h:443", True, (), False),
+        ("http://h", "h:80", True, (), False),
+        ("ws://h:8443", "h:8443", True, (), False),
+        ("http://h:8443", "h:8443", True, ("http://h:8443",), True),
+        ("https://h:8443", "h:8443", True, (), True),
+        ("https://h:8443", "h:8443", False, (), True),  # TLS ended at a proxy
         ("https://h", "h", False, (), True),  # TLS ended at a proxy
         ("https://h", "h:443", False, (), True),
         ("https://h", "h:80", False, (), False),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,6 +75,7 @@ def test_both_spellings_load_in_their_units() -> None:
         ({"server": {"static": {"x": "y"}}}, "server.static"),
         ({"server": {"static": {"/x?": "y"}}}, "server.static"),
         ({"server": {"static": {"/x": ""}}}, "server.static"),
+        ({"server": {"static": {"/x": "absent-folder/"}}}, "server.static"),
         ({"server": {"options": []}}, "server.options"),
         ({"limits": {"max_requests": 0}}, "limits.max_requests"),
         ({"limits": {"max_body": -1}}, "limits.max_body"),
@@ -97,6 +99,28 @@ def test_what_is_wrong_is_named_before_anything_is_enrolled(config: Any, key: st
         ServerSubsystem("server", ms=system, config=config)
     assert caught.value.key == key
     assert not system.subsystems
+
+
+def test_a_folder_of_files_must_be_there_and_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.html").write_bytes(b"")
+    for given, found in (("public/", "nothing there"), ("page.html", "a file")):
+        with pytest.raises(ConfigError) as caught:
+            load_config({"server": {"static": {"/assets": given}}})
+        where = tmp_path / given
+        assert caught.value.problem == f"expected a folder for '/assets' at {where}, got {found}"
+    (tmp_path / "public").mkdir()
+    assert load_config({"server": {"static": {"/assets": "public/"}}}).server.static == {"/assets": "public/"}
+
+
+@pytest.mark.parametrize("key", ["socketMode", "socket_mode"])
+def test_permissions_are_a_text(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config({"server": {key: 660}})
+    assert caught.value.key == f"server.{key}"
+    assert caught.value.problem == "expected octal digits as a text, such as '660', got 660"
+    with pytest.raises(ConfigError, match="octal digits as a text"):
+        ServerConfig(socket_mode=0o660)  # type: ignore[arg-type]  # that is what is told
 
 
 def test_the_subsystem_is_called_server() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,30 @@ async def test_routes_before_and_after_build_and_for_every_build() -> None:
         assert (await stage.ask("GET /after")).data == "after"
 
 
-def test_what_is_wrong_with_a_route_is_said_at_once() -> None:
-    with pytest.raises(RouteError):
-        ServerSubsystem().register_mycelia_route("GET", "users", "user://get")
+async def test_a_forgotten_lifespan_is_said_once_and_no_end(caplog: pytest.LogCaptureFixture) -> None:
+    stage, other = Stage({}), Stage({})
+    async with stage.system:
+        await stage.facet.stop()
+        assert (await stage.ask("GET /x")).status == 503
+    assert (await stage.ask("GET /x")).status == 503
+    assert [each for each in caplog.records if each.name == "mycelia.edge"] == []
+    for _ in range(2):
+        assert (await other.ask("GET /x")).status == 503
+    [said] = [each.getMessage() for each in caplog.records if each.name == "mycelia.edge"]
+    assert "'server' came before the message system was started" in said
+
+
+def test_what_is_wrong_with_a_registration_is_said_at_once() -> None:
+    server = ServerSubsystem(config={"server": {"type": "asgi"}})
+    for path, target in (("users", "user://get"), ("/users", "user/get"), ("/x/<int:id>", "user://get/{id}")):
+        with pytest.raises(RouteError):
+            server.register_mycelia_route("GET", path, target)
+    with pytest.raises(RouteError, match=r"health\.ready"):
+        server.register_mycelia_route("GET", "/ready", "user://get")
+    for wrong in ("admin", "/admin/", "/a?b", None):
+        with pytest.raises(RouteError, match="expected a prefix"):
+            server.mount(wrong, page)  # type: ignore[arg-type]  # None is one of them
+    assert server.registrations == []
 
 
 async def test_a_taken_route_and_a_probe_are_not_taken_twice() -> None:
@@ -319,11 +341,16 @@ async def test_an_unknown_option_of_a_library_leaves_nothing_behind(kind: str) -
 
 
 def test_options_that_are_ours_are_not_the_librarys() -> None:
-    known, ours = frozenset({"a"}), frozenset({"ssl_certfile"})
-    with pytest.raises(EngineError, match="known: a"):
-        check_options("x", {"b": "y"}, known, ours)
-    with pytest.raises(EngineError, match=r"'ssl_certfile' of the server x is set by keys of .* \(host, .*, tls\)"):
-        check_options("x", {"ssl_certfile": "y"}, known, ours)
+    known, ours = frozenset({"a"}), frozenset({"ssl_certfile", "workers", "uds", "log_level"})
+    for option, told in {
+        "b": "unknown option 'b' for the server x; known: a",
+        "ssl_certfile": "the option 'ssl_certfile' of the server x is what server.tls says",
+        "uds": "the option 'uds' of the server x is what server.unix_socket says",
+        "log_level": "the option 'log_level' of the server x is Mycelia's to set, and no key changes it",
+        "workers": "the server x takes no option 'workers': it runs in this one process; start several",
+    }.items():
+        with pytest.raises(EngineError, match=re.escape(told)):
+            check_options("x", {option: "y"}, known, ours)
     assert load_engine("uvicorn").name == "uvicorn"
 
 
@@ -342,3 +369,38 @@ async def test_the_start_says_what_is_open(caplog: pytest.LogCaptureFixture) -> 
     told = {each.levelname: each.getMessage() for each in caplog.records if "may call" in each.getMessage()}
     assert "GET /read → app://read" in told["INFO"] and "POST /right → app://right" in told["INFO"]
     assert "without being known: PUT /missing, POST /open;" in told["WARNING"]
+
+
+async def test_the_start_says_which_targets_nobody_answers(caplog: pytest.LogCaptureFixture) -> None:
+    there = ("app://users/{id}", "app://me/{id}/posts", "app://files/*", "app://list/all", "app://one")
+    answered = (
+        "app://users/{name}", "app://users/me", "app://me/{a}/{b}", "app://{a}/{b}", "app://files/{a}/b",
+        "app://list/{which}", "app://one", "server://health",
+    )  # fmt: skip
+    lost = (
+        "app://user/{id}", "app://users", "app://users/{id}/x", "app://files", "app://list/none", "nobody://x",
+        "late://x", "App://one",
+    )  # fmt: skip
+
+    def setup(stage: Stage) -> None:
+        for path in there:
+            stage.app.register_route(path, echo)
+        for number, target in enumerate((*answered, *lost)):
+            stage.http.register_mycelia_route("GET", f"/{number:02}", target)
+
+    stage = Stage({})
+    setup(stage)
+    late = BaseSubsystem("late", ms=stage.system)
+    late.register_route("late://x", echo)
+    await stage.app.build()
+    await stage.http.build()
+    await stage.facet.start()
+    [warning] = [each.getMessage() for each in caplog.records if "nobody answers" in each.getMessage()]
+    named = ", ".join(f"GET /{number:02} → {target}" for number, target in enumerate(lost, len(answered)))
+    assert warning == f"nobody answers yet, hence 404 until a subsystem registers the path: {named}"
+    await stage.facet.stop()
+    await late.build()
+    caplog.clear()
+    await stage.facet.start()
+    assert "App://one" in caplog.text and "late://x" not in caplog.text
+    await stage.system.dispose()

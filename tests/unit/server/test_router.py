@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -98,6 +99,22 @@ def test_a_route_is_taken_replaced_and_removed() -> None:
 def test_what_can_be_no_route(method: str, path: str, target: str, settings: dict[str, Any]) -> None:
     with pytest.raises(RouteError):
         HttpRoute.of(method, path, target, **settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/x/<int:id>", "'/x/{id}'"),
+        ("/x/<id>/<path:rest>/", "'/x/{id}/{rest}/'"),
+        ("/x/a<b", "'/users/{id}'"),
+        ("/x/<re('a:b'):id>", "'/x/{id}'"),
+    ],
+)
+def test_parameters_of_other_frameworks_are_told_how_ours_are_written(path: str, shown: str) -> None:
+    with pytest.raises(RouteError, match=re.escape(f"a parameter is {{id}}, as in {shown};")):
+        HttpRoute.of("GET", path, "app://x")
+    with pytest.raises(RouteError, match=re.escape("a parameter is {id}, as in 'app://x/{id}';")):
+        HttpRoute.of("GET", "/x/{id}", "app://x/<int:id>")
 
 
 def test_what_a_route_says_of_itself() -> None:

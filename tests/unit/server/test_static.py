@@ -121,6 +121,32 @@ async def test_a_folder_without_its_slash_is_elsewhere(public: Path) -> None:
     assert (answer.status, answer.headers["location"]) == (308, "./docs/?a=1")
 
 
+async def test_the_folder_itself_without_its_slash_is_elsewhere_too(public: Path) -> None:
+    assert (await ask(public, "GET /assets")).status == 404  # without an index.html there is nothing to be shown
+    (public / "index.html").write_bytes(b"start")
+    answer = await ask(public, "GET /assets?a=1")
+    assert (answer.status, answer.headers["location"]) == (308, "./assets/?a=1")
+    assert (await ask(public, "GET /assets/")).body == b"start"
+    answer = await ask(public, "POST /assets")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    for other in ("/asset", "/assets-not", "/Assets"):
+        assert (await ask(public, f"GET {other}")).status == 404
+    async with serving(server={"static": {"/größe/x": str(public)}}) as stage:
+        assert (await stage.ask("GET /gr%C3%B6%C3%9Fe/x")).headers["location"] == "./x/"
+    async with serving(server={"static": {"/": str(public)}}) as stage:
+        assert (await stage.ask("GET /")).body == b"start"
+
+
+async def test_a_folder_that_goes_away_or_becomes_a_file_is_not_there_any_more(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    async with serving(server={"static": {"/assets": str(folder)}}) as stage:
+        folder.rmdir()
+        assert [(await stage.ask(f"GET {path}")).status for path in ("/assets", "/assets/")] == [404, 404]
+        folder.write_bytes(SECRET)
+        assert [(await stage.ask(f"GET {path}")).status for path in ("/assets", "/assets/")] == [404, 404]
+
+
 async def test_validators(public: Path) -> None:
     first = await ask(public, "GET /assets/a.txt")
     tag, modified = first.headers["etag"], first.headers["last-modified"]

@@ -65,6 +65,24 @@ async def test_endpoints_are_found_by_their_path(path: str, root: str, wanted: i
         assert await status(sockets, websocket_scope(path, root_path=root)) == wanted
 
 
+@pytest.mark.parametrize(
+    ("endpoints", "wanted"),
+    [
+        ((("asgi", "/live/ws"), ("sockjs", "/live")), {"/live/ws": 426, "/live/info": 200}),
+        ((("asgi", "/ws"), ("socketio", "/")), {"/ws": 426, "/": 400}),
+        ((("asgi", "/live"), ("sockjs", "/live/more")), {"/live": 426, "/live/more/info": 200}),
+        ((("sockjs", "/live"), ("asgi", "/lively")), {"/live/info": 200, "/lively": 426}),
+    ],
+)
+async def test_the_first_endpoint_that_has_a_path_gets_its_requests(
+    endpoints: tuple[tuple[str, str], ...], wanted: dict[str, int]
+) -> None:
+    system, config = MessageSystem("main"), {"websocket": [{"type": kind, "path": path} for kind, path in endpoints]}
+    sockets = WebSocketSubsystem("websocket", ms=system, config=config)
+    async with system:
+        assert {path: await status(sockets, plain(path)) for path in wanted} == wanted
+
+
 async def test_plain_requests_are_told_what_is_here() -> None:
     system, sockets = make()
     async with system:
@@ -81,6 +99,30 @@ async def test_nobody_is_served_before_the_start_and_after_the_end() -> None:
         await sockets.websocket.stop()
         assert await status(sockets, websocket_scope()) == 503
     assert await status(sockets, websocket_scope()) == 503
+
+
+async def test_a_forgotten_lifespan_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    system, sockets = make()
+    for scope in (plain("/ws"), websocket_scope(), plain("/")):
+        assert await status(sockets, scope) == 503
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("mycelia.edge", "WARNING")
+    assert "'websocket' came before the message system was started" in record.getMessage()
+    assert "async with system" in record.getMessage()
+    _, others = make()
+    assert await status(others, plain("/ws")) == 503
+    assert len(caplog.records) == 2  # each application says it for itself
+    async with system:
+        assert await status(sockets, websocket_scope()) == 101
+
+
+async def test_who_comes_while_it_stops_or_later_is_no_reminder(caplog: pytest.LogCaptureFixture) -> None:
+    system, sockets = make()
+    async with system:
+        await sockets.websocket.stop()
+        assert await status(sockets, plain("/ws")) == 503
+    assert await status(sockets, plain("/ws")) == 503
+    assert [record for record in caplog.records if record.name == "mycelia.edge"] == []
 
 
 async def test_another_kind_of_scope_is_refused() -> None:

@@ -172,6 +172,13 @@ def test_the_key_at_fault_is_named(given: Any, key: str) -> None:
     assert caught.value.key == key
 
 
+@pytest.mark.parametrize("key", ["socketMode", "socket_mode"])
+def test_permissions_are_a_text(key: str) -> None:
+    with pytest.raises(ConfigError, match="expected octal digits as a text, such as '660', got 660") as caught:
+        load_config({"websocket": {key: 660}})
+    assert caught.value.key == f"websocket.{key}"
+
+
 def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"routing\.enableBroadcasts: unknown key; known: defaultPath, enable"):
         load_config({"routing": {"enableBroadcasts": True}})

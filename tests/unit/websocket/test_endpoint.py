@@ -66,3 +66,30 @@ def test_every_declared_ability_is_one_that_there_is() -> None:
 
 def test_of_a_function_that_makes_engines_nothing_is_known() -> None:
     check_abilities(ServerConfig(type="asgi", port=1), lambda: load_engine("asgi")())
+
+
+# -- endpoints of one ASGI server ------------------------------------------------------------------------
+
+
+def subsystem(*endpoints: tuple[str, str]) -> WebSocketSubsystem:
+    config = {"websocket": [{"type": kind, "path": path} for kind, path in endpoints]}
+    return WebSocketSubsystem("websocket", ms=MessageSystem("main"), config=config)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "problem"),
+    [
+        ((("asgi", "/ws"), ("socketio", "/ws")), r"endpoint 1 \(asgi\) and endpoint 2 \(socketio\) both have '/ws'"),
+        ((("picows", "/ws"), ("sockjs", "/ws"), ("asgi", "/ws/")), r"2 \(sockjs\) and .* 3 \(asgi\) both have '/ws/'"),
+        ((("asgi", "/ws"), ("asgi", "/ws")), "expected a path for each"),
+        ((("socket.io", "/"), ("asgi", "/ws")), r"2 \(asgi\) at '/ws' .* endpoint 1 \(socket.io\) has all below '/'"),
+        ((("sockjs", "/live"), ("asgi", "/live/ws")), "expected it before that one in the list, or at another path"),
+    ],
+)
+def test_an_endpoint_that_would_never_be_reached(endpoints: tuple[tuple[str, str], ...], problem: str) -> None:
+    with pytest.raises(ConfigError, match=f"^websocket.path: .*{problem}"):
+        subsystem(*endpoints)
+
+
+def test_engines_that_listen_themselves_may_have_the_same_path() -> None:
+    subsystem(("picows", "/ws"), ("websockets", "/ws"), ("memory", "/ws"), ("asgi", "/ws"))

@@ -49,6 +49,18 @@ ABILITIES: Mapping[str, str] = {
 """What an engine may declare in `abilities`, as it follows "can"."""
 
 
+_ELSEWHERE: Mapping[str, Sequence[str]] = {
+    "server.host and server.port": ("address", "bind", "host", "port"),
+    "server.unix_socket": ("uds",),
+    "server.socket_mode": ("umask",),
+    "server.tls": ("ca_certs", "cert_reqs", "certfile", "ciphers", "keyfile", "keyfile_password", "ssl_"),
+    "server.static": ("static_",),
+    "limits.close_timeout": ("graceful_timeout", "timeout_graceful_shutdown"),
+    "limits.trusted_proxies and limits.proxy_headers": ("forwarded_allow_ips", "proxy_headers"),
+}
+"""Which key says what options of libraries say, by how their names begin."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What an engine is told at its start; `library` is for its library alone.
@@ -106,8 +118,12 @@ def engines_that(ability: str) -> list[str]:
 def check_options(name: str, given: Mapping[str, Any], known: frozenset[str], ours: frozenset[str]) -> None:
     """Raises EngineError for an option that the library does not have, or that is ours to set."""
     for key in given:
+        if key == "workers":
+            problem = "it runs in this one process; start several, and let a proxy share the requests among them"
+            raise EngineError(f"the server {name} takes no option 'workers': {problem}")
         if key in ours:
-            problem = "is set by keys of the section server (host, port, unix_socket, tls) or limits, or not at all"
+            said = next((to for to, names in _ELSEWHERE.items() if key.startswith(tuple(names))), None)
+            problem = "is Mycelia's to set, and no key changes it" if said is None else f"is what {said} says"
             raise EngineError(f"the option {key!r} of the server {name} {problem}")
         if key not in known:
             raise EngineError(f"unknown option {key!r} for the server {name}; known: {', '.join(sorted(known))}")

@@ -67,7 +67,7 @@ class Station:
             return
         try:
             request = read_scope(scope, path)
-            trip = self._find(request if socket else with_origin(request), socket)
+            trip = self._find(request if socket else with_origin(request), socket, scope)
         except BadHandshake as bad:
             self.options.door.misread(bad.reply.status)
             trip = bad.reply
@@ -79,7 +79,7 @@ class Station:
         else:
             await self._serve_request(trip, scope, receive, send)
 
-    def _find(self, request: Handshake, socket: bool) -> _Trip | HttpReply:
+    def _find(self, request: Handshake, socket: bool, scope: Scope | None) -> _Trip | HttpReply:
         """The session that a request names, or a new one; or the answer, where it is for none."""
         if self.options.path.rstrip("/") not in ("", request.path.rstrip("/")):
             return ABSENT
@@ -98,7 +98,7 @@ class Station:
             return _Trip(request, line, True)
         if not self.options.door.enter(request.remote[0] if request.remote else ""):
             return replace(NO_ROOM, headers=(*NO_ROOM.headers, *self._cors.headers(request)))
-        line = Line(self, token_urlsafe(15), request)
+        line = Line(self, token_urlsafe(15), request, scope)
         self._lines[line.session.sid] = line
         return _Trip(request, line, False)
 
@@ -132,7 +132,7 @@ class Station:
     def meet(self, request: Handshake) -> Accept | HttpReply:
         """Decides the handshake of a WebSocket that somebody else carries. Raises BadHandshake."""
         check_upgrade(request)
-        trip = self._find(request, True)
+        trip = self._find(request, True, None)
         return trip if isinstance(trip, HttpReply) else Accept(self._socket(trip))
 
     def _socket(self, trip: _Trip) -> Socket:

@@ -34,7 +34,11 @@ _greeting = json.Decoder(_Greeting).decode
 
 
 class NamespaceTransport:
-    """The greeting of an accepted connection is the answer to CONNECT; nothing is sent before it."""
+    """The greeting of an accepted connection is the answer to CONNECT; nothing is sent before it.
+
+    `extra("native")` is the scope of the request that opened the session, of which all its namespaces have one; None
+    where that was a WebSocket which a carriage read.
+    """
 
     def __init__(self, client: SocketioClient, namespace: str, deadline: float) -> None:
         self._client, self._line, self._namespace, self._deadline = client, client.line, namespace, deadline
@@ -78,7 +82,7 @@ class NamespaceTransport:
         self._client.resume(self)
 
     def extra(self, name: str) -> object:
-        return {"native": self._line, "deadline": self._deadline}.get(name)
+        return {"native": self._line.scope, "deadline": self._deadline}.get(name)
 
     def over(self, code: int, reason: str) -> None:
         """Tells the peer, once, that it is over."""

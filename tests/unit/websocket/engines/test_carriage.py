@@ -7,10 +7,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from mycelia.protocol.frames import Opcode, mask_frame
 from mycelia.protocol.handshake import Accept, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.websocket.engines.base import EngineOptions, OpenDoor
 from mycelia.websocket.engines.carriage import Carriage, Junction
+from mycelia.websocket.engines.socketio import SocketioEngine
 
 HEAD = (
     b"GET /socket.io/?EIO=4 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -65,13 +67,13 @@ class Pipe(asyncio.Transport):
 
 
 async def begin(
-    find: Callable[[str], Carriage | None], known: set[Any], encrypted: bool = False
+    find: Callable[[str], Carriage | None], known: set[Any], encrypted: bool = False, query: bytes = b""
 ) -> tuple[Junction, Pipe]:
     """What uvicorn does with the head of an upgrade."""
     junction, pipe = Junction(find, {"server_state": SimpleNamespace(connections=known)}), Pipe()
     pipe.encrypted = encrypted
     junction.connection_made(pipe)
-    junction.data_received(HEAD)
+    junction.data_received(HEAD.replace(b"EIO=4", b"EIO=4" + query))
     pipe.set_protocol(junction)
     return junction, pipe
 
@@ -129,6 +131,24 @@ async def test_a_websocket_of_others_is_uvicorns(monkeypatch: Any) -> None:
     junction.shutdown()  # it is told by itself
     junction.connection_lost(None)
     assert told == [pipe, HEAD, None]
+
+
+async def test_what_no_application_has_seen_has_no_scope() -> None:
+    engine, peers = SocketioEngine(), list[RecordingPeer]()
+
+    def admit(request: Any) -> Accept:
+        peers.append(RecordingPeer(request, echo=False))
+        return Accept(peers[-1])
+
+    engine.on("admit", admit)
+    await engine.start(EngineOptions(close_timeout=0.05, path="/socket.io/"))
+    junction, pipe = await begin(lambda path: engine.carriage, set(), query=b"&transport=websocket")
+    junction.data_received(mask_frame(Opcode.TEXT, b"40", b"abcd"))
+    await asyncio.sleep(0)
+    assert peers[0].transport.extra("native") is None
+    pipe.abort()
+    await peers[0].closed_with()
+    await engine.stop()
 
 
 class Closed(OpenDoor):

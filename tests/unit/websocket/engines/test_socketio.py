@@ -243,6 +243,18 @@ async def test_polling_from_connect_to_close() -> None:
         assert (await made.ask(session))[0] == 400
 
 
+async def test_the_native_object_is_the_scope_that_opened_the_session() -> None:
+    """With what middleware has put there; requests that come later are others."""
+    async with stand() as made:
+        opening = made.serve({**http_scope("EIO=4&transport=polling", "GET"), "user": "ada"})
+        sid = json.decode((await opening.answer())[1][1:])["sid"]
+        assert await made.ask(f"EIO=4&transport=polling&sid={sid}", "POST", b"40") == (200, b"ok")
+        native: Any = made.peers[0].transport.extra("native")
+        assert native is opening.scope and native["user"] == "ada"
+        visit, peer = await made.joined()
+        assert peer.transport.extra("native") is visit.scope
+
+
 async def test_a_poll_that_is_given_up_frees_its_place() -> None:
     async with stand() as made:
         session = await made.poll()
