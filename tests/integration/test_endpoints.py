@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +28,7 @@ from mycelia.protocol.socketio_codec import SocketioCodec
 from mycelia.testing import create_mock_websocket_client
 from mycelia.websocket import WebSocketSubsystem
 from tests.integration.asgi_places import Uvicorn
-from tests.integration.harness import until, within
+from tests.integration.harness import PATIENCE, until, within
 
 ENDPOINTS: list[dict[str, Any]] = [
     {"type": "picows", "host": "127.0.0.1", "port": 0},
@@ -44,7 +45,8 @@ class Stage:
     def __init__(self) -> None:
         self.system = MessageSystem("main")
         self.routes = BaseSubsystem("app", ms=self.system)
-        self.sockets = WebSocketSubsystem("websocket", ms=self.system, config={"websocket": ENDPOINTS})
+        config = {"websocket": ENDPOINTS, "connection": {"close_timeout": PATIENCE}}
+        self.sockets = WebSocketSubsystem("websocket", ms=self.system, config=config)
         self.routes.register_route("app://who", self.who, expose=True)
         self.told: dict[str, str] = {}
 
@@ -137,6 +139,36 @@ def counting(
             inside.pop()
 
     return count
+
+
+async def test_what_a_client_says_before_its_goodbye_is_handled_and_disconnect_comes_after() -> None:
+    gate, heard = asyncio.Event(), list[tuple[str, Any]]()
+
+    async def note(message: Any, params: Any, options: Any) -> None:
+        await gate.wait()
+        heard.append((options.connection.client.engine, message.body))
+
+    def disconnect(message: Any, params: Any, options: Any) -> None:
+        heard.append((options.connection.client.engine, "gone"))
+
+    async with staged() as (stage, clients, memory):
+        stage.routes.register_route("app://note", note, expose=True)
+        stage.sockets.register_connection_handler("disconnect", disconnect)
+        for name in ("picows", "websockets", "asgi"):
+            for number in (1, 2):
+                await clients[name].send(json.dumps({"path": "app://note", "body": number}))
+            await clients[name].close()
+        for packet in ('42["app://note",1]', '42["app://note",2]', "41"):
+            await clients["socketio"].send(packet)
+        for number in (1, 2):
+            await memory.notify("app://note", number)
+        await memory.disconnect()
+        await until(lambda: stage.sockets.websocket.get_connection_count() == 1)  # that of msgpack
+        assert heard == []
+        gate.set()
+        await until(lambda: len(heard) == 15)
+        for name in ("picows", "websockets", "asgi", "socketio", "memory"):
+            assert [said for engine, said in heard if engine == name] == [1, 2, "gone"]
 
 
 class ByCookie(AuthenticationBackend):

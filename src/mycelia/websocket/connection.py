@@ -160,6 +160,7 @@ class WebSocketConnection:
                 self._outbox = self._early = None  # nothing but the Close goes out
             if self.worker is not None:
                 self.worker.flush()
+                self.worker.forget()
             self._end()
             if self.transport is not None:
                 self.transport.close(code, reason)
@@ -199,6 +200,8 @@ class WebSocketConnection:
         self._end()
 
     def failed(self, code: int, reason: str) -> None:
+        if self.worker is not None:
+            self.worker.forget()
         self._end()
         self._runtime.lifecycle.failed(self, code, reason)
 
@@ -290,8 +293,6 @@ class WebSocketConnection:
         self.phase = Phase.CLOSING
         self.received = self._hold
         self.plain = False
-        if self.worker is not None:
-            self.worker.forget()
         self._runtime.connections.hide(self)
 
     def _hold(self, payload: bytes, binary: bool) -> None:

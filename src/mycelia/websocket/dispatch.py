@@ -68,7 +68,7 @@ class Dispatch:
         seconds = self.runtime.config.limits.handler_timeout
         task = asyncio.current_task()
         assert task is not None
-        while backlog or not worker.retiring:
+        while True:
             until = 0.0
             simple = plain_replies and not self.resolver.custom
             if len(backlog) > _MANY:
@@ -146,6 +146,8 @@ class Dispatch:
                         until = 0.0
             if cork:
                 worker.flush()
+            if worker.retiring and not backlog:
+                break
             # A sleeping worker holds nothing of the last request, which may have been large.
             work = payload = packet = value = message = response = None  # type: ignore[assignment]
             CURRENT.set(None)
@@ -229,7 +231,9 @@ class Dispatch:
 
     def _leaving(self, connection: WebSocketConnection) -> bool:
         """Whether a handler's cancellation is ours: its client is gone, or the server stops."""
-        return not connection.is_open or self.runtime.draining
+        worker = connection.worker
+        gone = worker.leaving if worker is not None else not connection.is_open
+        return gone or self.runtime.draining
 
     def _timed_out(
         self, seconds: float, route: Route, connection: WebSocketConnection, work: Request, trace_id: str

@@ -34,6 +34,7 @@ from mycelia.websocket.principal import identity_of
 
 if TYPE_CHECKING:
     from mycelia.websocket.runtime import Runtime
+    from mycelia.websocket.worker import Worker
 
 __all__ = ["ConnectionEvent", "Lifecycle"]
 
@@ -109,29 +110,35 @@ class Lifecycle:
         runtime.heartbeat.end(connection)
         runtime.authentication.ended(connection)
         runtime.throttle.forget(connection)
-        runtime.connections.leave(connection)
         worker, connecting = connection.worker, self._connecting.pop(connection, None)
         if connecting is not None:
             connecting.cancel()
         if code == Close.ABNORMAL and connection.close_asked is None:
             self.failed(connection, code, "the connection was lost without a Close")
         connection.gone()
-        if worker is not None:
-            worker.leave()
         fault = self._faults.pop(connection, None)
+        parting = None
+        if worker is not None and fault is None and connection.close_asked is None and not worker.idle:
+            parting = worker  # it said goodbye behind what it sent, and keeps its place for that
+            runtime.connections.hide(connection)
+        else:
+            runtime.connections.leave(connection)
+            if worker is not None:
+                worker.leave()
         owed = connection in self._told
         self._told.discard(connection)
         if fault is not None:
             logger.info("connection %s failed: %d %s", connection.id, *fault)
-        tells = (fault is not None and self._routes("error")) or self._routes("disconnect")
-        if not owed or not tells:
+        tells = owed and bool((fault is not None and self._routes("error")) or self._routes("disconnect"))
+        if not tells and parting is None:
             runtime.connections.forget(connection)
             connection.forgotten()
             return
         tasks = [connecting] if connecting is not None else []
         if worker is not None:
             tasks += worker.tasks
-        runtime.own(self._farewell(connection, code, reason, fault, tasks), name=f"mycelia-disconnect-{connection.id}")
+        farewell = self._farewell(connection, (code, reason), fault, tasks, parting)
+        runtime.own(farewell, name=f"mycelia-disconnect-{connection.id}")
 
     # -- handlers ----------------------------------------------------------------------------------------
 
@@ -224,22 +231,27 @@ class Lifecycle:
     async def _farewell(
         self,
         connection: WebSocketConnection,
-        code: int,
-        reason: str,
+        said: tuple[int, str],
         fault: tuple[int, str] | None,
         tasks: list[asyncio.Task[Any]],
+        parting: Worker | None,
     ) -> None:
         """`error` if there was a fault, then `disconnect`, after everything else of the connection has ended."""
+        seconds = self._runtime.config.connection.close_timeout
+        if parting is not None:
+            await parting.part(seconds)
+            self._runtime.connections.leave(connection)
+            tasks = [*tasks, *parting.tasks]
         if tasks:
-            await asyncio.wait(tasks, timeout=self._runtime.config.connection.close_timeout)
+            await asyncio.wait(tasks, timeout=seconds)
         try:
             if fault is not None:
                 body = {"code": Code.WEBSOCKET_ERROR.value, "closeCode": fault[0], "message": fault[1]}
                 await self._tell("error", connection, {**body, "connectionId": connection.id})
             body = {
                 "connectionId": connection.id,
-                "code": code,
-                "reason": reason,
+                "code": said[0],
+                "reason": said[1],
                 "accepted": connection.accepted,
             }
             await self._tell("disconnect", connection, body)

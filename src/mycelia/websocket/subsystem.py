@@ -59,7 +59,8 @@ class WebSocketSubsystem(BaseSubsystem):
         self, path: str, handler: Callable[..., Any], *, replace: bool = False, **settings: Unpack[RouteSettings]
     ) -> None:
         """As `WebSocketFacet.register_message_handler`, at any time: before `build`, and for every later build."""
-        handler_route(path, handler, settings)  # what is wrong is wrong now
+        route = handler_route(path, handler, settings)  # what is wrong is wrong now
+        settings["requires"] = route.requires  # what can be read only once has been read
         self._register(lambda facet: facet.register_message_handler(path, handler, replace=replace, **settings))
 
     def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:

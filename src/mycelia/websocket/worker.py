@@ -141,9 +141,17 @@ class Worker:
             self.wake()
 
     def forget(self) -> None:
-        """The connection is closing: what waits is not run any more; what runs may end."""
+        """The connection is being closed by this side: what waits is not run any more; what runs may end."""
         self.backlog.clear()
         self.backlog_bytes = 0
+
+    async def part(self, seconds: float) -> None:
+        """The client has said goodbye: works off what it sent before, for so long at the most, then as `leave`."""
+        self.retiring = True
+        until = self.loop.time() + seconds
+        while (running := [task for task in self.tasks if not task.done()]) and (left := until - self.loop.time()) > 0:
+            await asyncio.wait(running, timeout=left)
+        self.leave()
 
     def leave(self) -> None:
         """The client is gone: cancels what runs, forgets what waits."""
