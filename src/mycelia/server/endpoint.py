@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 
 from mycelia.edge.abilities import Asked, check_asked
@@ -78,7 +79,8 @@ class Listening:
     async def begin(cls, server: ServerConfig, application: Application, options: EngineOptions) -> Listening:
         """Listens, or raises: EngineError for a library that is not installed, the `OSError` of a failed bind.
 
-        Where it is cancelled the start comes to its end first: libraries leave sockets behind in the middle of it.
+        Where it is cancelled the start comes to its end first: libraries leave sockets behind in the middle of it. One
+        that is cancelled again waits no more, and all the same nothing is left in the end.
         """
         engine, file = load_engine(server.type), None
         if server.unix_socket is None:
@@ -88,27 +90,31 @@ class Listening:
             file = SocketFile(server.unix_socket, int(server.socket_mode, 8))
             file.sock.listen(BACKLOG)
             sockets, names = [file.sock], []
+        for sock in sockets:
+            sock.setblocking(False)
+        listening = cls(engine, [(str(host), int(port)) for host, port, *_ in names], file)
+        starting = asyncio.create_task(engine.start(application, sockets, options), name="mycelia-start")
         try:
-            for sock in sockets:
-                sock.setblocking(False)
-            starting = asyncio.create_task(engine.start(application, sockets, options), name="mycelia-start")
-            try:
-                await asyncio.shield(starting)
-            except asyncio.CancelledError:
-                await asyncio.wait((starting,))
-                if starting.exception() is None:
-                    await cls(engine, [], file).stop()
-                raise
+            await asyncio.shield(starting)
         except BaseException:
-            if file is not None:
-                file.remove()
-            for sock in sockets:
-                sock.close()
+            await asyncio.shield(asyncio.create_task(listening._abandon(starting, sockets), name="mycelia-abandon"))
             raise
-        return cls(engine, [(str(host), int(port)) for host, port, *_ in names], file)
+        return listening
 
     async def stop(self) -> None:
         """Takes no more connections, lets those that are answered finish, as the options say, and closes."""
         if self._file is not None:
             self._file.remove()
         await self._engine.stop()
+
+    async def _abandon(self, starting: asyncio.Task[None], sockets: list[socket.socket]) -> None:
+        """Ends what a start has begun."""
+        if self._file is not None:
+            self._file.remove()
+        try:
+            await asyncio.wait((starting,))
+            if not starting.cancelled() and starting.exception() is None:
+                await self._engine.stop()
+        finally:
+            for sock in sockets:
+                sock.close()

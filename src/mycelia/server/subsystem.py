@@ -52,6 +52,7 @@ class ServerSubsystem(BaseSubsystem):
         """As `ServerFacet.register_mycelia_route`, at any time: before `build`, and for every later build."""
         route = HttpRoute.of(method, path, target, **settings)  # what is wrong is wrong now
         check_no_probe(route, self._health)
+        settings["requires"] = route.door.requires  # what can be read only once has been read
         self._register(lambda facet: facet.register_mycelia_route(method, path, target, replace=replace, **settings))
 
     def mount(self, prefix: str, application: Application) -> None:

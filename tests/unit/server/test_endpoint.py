@@ -130,6 +130,43 @@ async def test_a_start_that_is_cancelled_leaves_nothing(engine: str, loop_kind: 
         await again.stop()
 
 
+@pytest.mark.parametrize("engine", sorted(LISTENING))
+async def test_a_start_that_is_cancelled_twice_leaves_nothing_in_the_end(engine: str, tmp_path: Path) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None: ...
+
+    server, options = ServerConfig(type=engine, unix_socket=str(tmp_path / "app.sock")), EngineOptions()
+    for turns in range(1, 6):
+        before = asyncio.all_tasks()
+        starting = asyncio.create_task(Listening.begin(server, application, options))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        async with asyncio.timeout(10.0):
+            while left := asyncio.all_tasks() - before:
+                await asyncio.wait(left)
+        assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_start_that_ends_with_its_loop_leaves_nothing(cancelled: bool, tmp_path: Path) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def leave() -> None:
+        starting.append(asyncio.create_task(Listening.begin(server, application, EngineOptions())))
+        await asyncio.sleep(0)
+        if cancelled:
+            starting[0].cancel()
+            await asyncio.sleep(0)
+
+    server, starting = ServerConfig(unix_socket=str(tmp_path / "app.sock")), list[asyncio.Task[Listening]]()
+    asyncio.run(leave())
+    assert starting[0].cancelled() and os.listdir(tmp_path) == []
+
+
 async def test_its_file_is_gone_before_its_socket(tmp_path: Path) -> None:
     found = []
 

@@ -48,6 +48,14 @@ async def test_routes_before_and_after_build_and_for_every_build() -> None:
         assert (await stage.ask("GET /after")).data == "after"
 
 
+async def test_what_a_route_requires_holds_in_every_build() -> None:
+    stage = Stage({})
+    stage.route("GET /x", lambda: "secret", requires=iter(["admin"]))
+    for _ in range(2):
+        async with stage.system:
+            assert (await stage.ask("GET /x")).status == 401
+
+
 async def test_a_forgotten_lifespan_is_said_once_and_no_end(caplog: pytest.LogCaptureFixture) -> None:
     stage, other = Stage({}), Stage({})
     async with stage.system:
