@@ -284,6 +284,7 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("Connections", "_all"): CONNECTIONS,
     ("Connections", "_claims"): CONNECTIONS,
     ("Connections", "_open"): CONNECTIONS,
+    ("Connections", "_parting"): CONNECTIONS,
     ("Connections", "_reserved"): CONNECTIONS,
     ("ErrorLog", "_counts"): 20,
     ("ErrorLog", "_records"): 10,

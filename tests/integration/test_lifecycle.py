@@ -445,6 +445,36 @@ async def test_stop_does_not_wait_for_ever(engine: str) -> None:
 
 
 @each_engine
+async def test_a_stop_tells_disconnect_of_who_has_said_goodbye_and_whose_handler_never_ends(engine: str) -> None:
+    began = asyncio.Event()
+
+    async def endless(message: Any, params: Any, options: Any) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            app.note("cancelled")
+
+    async def disconnect(message: Any, params: Any, options: Any) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        app.note("disconnect")
+
+    async with serving(engine, connection={"close_timeout": 0.2}) as app:
+        app.routes.register_route("app://endless", endless, expose=True)
+        app.facet.on_disconnect(disconnect)
+        async with app.client() as client:
+            connection_id = app.only().id
+            await client.json({"path": "app://endless"})
+            await within(began.wait())
+            await client.close()
+            assert await client.rest() == b""  # its connection has ended, its handler goes on
+        await within(app.facet.stop())
+        assert app.events == ["cancelled", "disconnect"]
+        assert app.facet.get_connection(connection_id) is None
+
+
+@each_engine
 async def test_dispose_closes_the_port_and_build_opens_it_again(engine: str) -> None:
     async with serving(engine, record_all) as app:
         port = app.port

@@ -21,20 +21,26 @@ class Connections:
     """Every connection from its handshake until its `disconnect` has run.
 
     Open ones are seen by everybody. Pending and departing ones are found by id only, and pending ones count
-    against `max_connections`.
+    against `max_connections`. Those whose client said goodbye behind requests are *parting*: they have no place any
+    more, and are bounded by themselves.
     """
 
-    __slots__ = ("_all", "_claims", "_open", "_reserved", "by_address", "by_principal", "emptied", "limit")
+    __slots__ = (
+        "_all", "_claims", "_open", "_parting", "_parting_by_address", "_reserved", "by_address", "by_principal",
+        "emptied", "limit",
+    )  # fmt: skip
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._all: dict[str, WebSocketConnection] = {}
         self._open: dict[str, WebSocketConnection] = {}
         self._reserved: set[WebSocketConnection] = set()
+        self._parting: set[WebSocketConnection] = set()
+        self._parting_by_address = Tally()
         self._claims: dict[WebSocketConnection, str] = {}
         self.by_address = Tally()
         self.by_principal = Tally()
-        self.emptied = asyncio.Event()  # set when the last transport goes; cleared by whoever waits
+        self.emptied = asyncio.Event()  # set when the last transport or parting one goes; cleared by whoever waits
 
     @property
     def full(self) -> bool:
@@ -75,6 +81,25 @@ class Connections:
         """It is closing: nobody is to write to it any more."""
         self._open.pop(connection.id, None)
 
+    def part(self, connection: WebSocketConnection, most: int) -> bool:
+        """As `leave`. Whether what its client has sent may still be worked off, until `parted`: of no more connections
+        at a time than there may be, in all and (`most`; 0 for any number) of one address.
+        """
+        self.leave(connection)
+        address = address_key(connection.client.remote_address)
+        if len(self._parting) >= self.limit or (most and self._parting_by_address[address] >= most):
+            return False
+        self._parting.add(connection)
+        self._parting_by_address.add(address)
+        return True
+
+    def parted(self, connection: WebSocketConnection) -> None:
+        """What its client has sent is worked off."""
+        if connection in self._parting:
+            self._parting.discard(connection)
+            self._parting_by_address.remove(address_key(connection.client.remote_address))
+            self.emptied.set()
+
     def leave(self, connection: WebSocketConnection) -> None:
         """Its transport is gone: its place is free, and it can still be read by id."""
         self.hide(connection)
@@ -88,6 +113,7 @@ class Connections:
     def forget(self, connection: WebSocketConnection) -> None:
         """Its `disconnect` has run."""
         self.leave(connection)
+        self.parted(connection)
         if self._all.get(connection.id) is connection:
             del self._all[connection.id]
 
@@ -102,6 +128,18 @@ class Connections:
     def living(self) -> list[WebSocketConnection]:
         """A snapshot of all that still have a transport."""
         return [each for each in self._all.values() if each.phase is not Phase.CLOSED]
+
+    def working(self) -> list[WebSocketConnection]:
+        """A snapshot of all for which handlers may run: the living and the parting."""
+        return [*self.living(), *self._parting]
+
+    async def wait_until_parted(self, seconds: float) -> None:
+        """Returns when none is parting, and after `seconds` at the latest."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._parting:
+                    self.emptied.clear()
+                    await self.emptied.wait()
 
     async def wait_until_left(self, seconds: float) -> None:
         """Returns when none has a transport, and after `seconds` at the latest."""

@@ -146,7 +146,7 @@ class Dispatch:
                         until = 0.0
             if cork:
                 worker.flush()
-            if worker.retiring and not backlog:
+            if worker.retiring and worker.ends:
                 break
             # A sleeping worker holds nothing of the last request, which may have been large.
             work = payload = packet = value = message = response = None  # type: ignore[assignment]
@@ -161,7 +161,7 @@ class Dispatch:
                 await worker.clear_cancellation()
             if worker.leaving:
                 return
-        if connection.worker is worker:
+        if connection.worker is worker and len(worker.tasks) == 1:  # else what overlaps still belongs to it
             connection.worker = None
 
     async def answer(

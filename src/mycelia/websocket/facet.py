@@ -118,6 +118,7 @@ class WebSocketFacet(Facet):
             await runtime.connections.close(limit + 0.5, lambda connection: True)
             for _, engine in self._engines:
                 await engine.stop()
+            await runtime.connections.wait_until_parted(limit)
             await runtime.close(limit)
             self._running = False
             if self._froze:

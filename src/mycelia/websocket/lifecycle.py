@@ -118,13 +118,12 @@ class Lifecycle:
         connection.gone()
         fault = self._faults.pop(connection, None)
         parting = None
-        if worker is not None and fault is None and connection.close_asked is None and not worker.idle:
-            parting = worker  # it said goodbye behind what it sent, and keeps its place for that
-            runtime.connections.hide(connection)
-        else:
+        if worker is None or fault is not None or connection.close_asked is not None or worker.idle:
             runtime.connections.leave(connection)
-            if worker is not None:
-                worker.leave()
+        elif runtime.connections.part(connection, runtime.config.limits.connections_per_address):
+            parting = worker  # its client said goodbye behind what it sent
+        if worker is not None and parting is None:
+            worker.leave()
         owed = connection in self._told
         self._told.discard(connection)
         if fault is not None:
@@ -238,13 +237,13 @@ class Lifecycle:
     ) -> None:
         """`error` if there was a fault, then `disconnect`, after everything else of the connection has ended."""
         seconds = self._runtime.config.connection.close_timeout
-        if parting is not None:
-            await parting.part(seconds)
-            self._runtime.connections.leave(connection)
-            tasks = [*tasks, *parting.tasks]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
         try:
+            if parting is not None:
+                await parting.part(seconds)
+                self._runtime.connections.parted(connection)
+                tasks = [*tasks, *parting.tasks]
+            if tasks:
+                await asyncio.wait(tasks, timeout=seconds)
             if fault is not None:
                 body = {"code": Code.WEBSOCKET_ERROR.value, "closeCode": fault[0], "message": fault[1]}
                 await self._tell("error", connection, {**body, "connectionId": connection.id})

@@ -101,7 +101,7 @@ class Runtime:
 
     def requests(self) -> int:
         """How many requests of all connections run or wait."""
-        return sum(each.worker.unanswered for each in self.connections.living() if each.worker is not None)
+        return sum(each.worker.unanswered for each in self.connections.working() if each.worker is not None)
 
     def dialects(self) -> Iterable[Dialect]:
         """Every dialect that a connection has used."""

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from mycelia.protocol.codes import Close
 from mycelia.protocol.envelope import Event, Request
+from mycelia.websocket.phase import Phase
 
 if TYPE_CHECKING:
     from mycelia.websocket.connection import WebSocketConnection
@@ -125,6 +126,11 @@ class Worker:
         return self.asleep is not None and not self.backlog and not self._overlapping
 
     @property
+    def ends(self) -> bool:
+        """Whether the task of a retiring worker may end: what overlaps needs it while something may come."""
+        return not self.backlog and (not self._overlapping or self._connection.phase is Phase.CLOSED)
+
+    @property
     def tasks(self) -> list[asyncio.Task[Any]]:
         """Everything of this connection that runs."""
         return [self.task, *(self._overlapping or ())]
@@ -148,10 +154,17 @@ class Worker:
     async def part(self, seconds: float) -> None:
         """The client has said goodbye: works off what it sent before, for so long at the most, then as `leave`."""
         self.retiring = True
+        self.wake()  # it may sleep beside those that overlap
+        if self._grace is not None:
+            self._grace.cancel()  # nothing more comes, so nothing need be refused
         until = self.loop.time() + seconds
-        while (running := [task for task in self.tasks if not task.done()]) and (left := until - self.loop.time()) > 0:
-            await asyncio.wait(running, timeout=left)
-        self.leave()
+        try:
+            while running := [task for task in self.tasks if not task.done()]:
+                if (left := until - self.loop.time()) <= 0:
+                    break
+                await asyncio.wait(running, timeout=left)
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         """The client is gone: cancels what runs, forgets what waits."""

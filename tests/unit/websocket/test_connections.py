@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from mycelia.errors import ConfigError
 from mycelia.websocket.connection import WebSocketConnection
 from mycelia.websocket.connections import Connections
 from mycelia.websocket.phase import Phase
-from tests.unit.websocket.support import Room, room
+from tests.unit.websocket.support import Room, room, turns
 
 
 def make(stage: Room, connection_id: str) -> WebSocketConnection:
@@ -70,6 +72,28 @@ async def test_emptied_is_set_when_the_last_transport_goes() -> None:
         assert not manager.emptied.is_set()
         manager.leave(two)
         assert manager.emptied.is_set() and manager.get("b") is two
+
+
+async def test_what_is_parting_has_no_place_and_bounds_of_its_own() -> None:
+    async with room() as stage:
+        manager, one, two = Connections(2), make(stage, "a"), make(stage, "b")
+        for each in (one, two):
+            manager.add(each)
+            manager.show(each)
+        assert manager.part(one, 1) and not manager.full and manager.open() == [two]
+        assert not manager.part(two, 1), "one of this address is parting"
+        assert manager.part(two, 0), "two may be connected, so two may part"
+        third = make(stage, "c")
+        manager.add(third)
+        assert not manager.part(third, 0)
+        assert manager.emptied.is_set() and set(manager.working()) >= {one, two}
+        waiting = asyncio.create_task(manager.wait_until_parted(60.0))
+        await turns(2)
+        assert not waiting.done()
+        manager.parted(one)
+        manager.forget(two)
+        await waiting
+        assert manager.part(third, 1)
 
 
 async def test_snapshots_are_not_changed_by_what_comes_later() -> None:

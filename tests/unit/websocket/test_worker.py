@@ -191,6 +191,46 @@ async def test_a_client_that_goes_ends_everything_of_its_own() -> None:
         await until(lambda: other_transport.writes)
 
 
+async def test_who_says_goodbye_is_worked_off_no_longer_than_it_takes() -> None:
+    async with room(connection={"closeTimeout": 60_000}) as stage:
+        gate, done = asyncio.Event(), list[Any]()
+
+        async def waits(message: Any) -> None:
+            await gate.wait()
+            done.append(message.body["n"])
+
+        stage.app.register_route("app://waits", waits, expose=True, concurrent=True)
+        connection, _ = stage.open()
+        ask(connection, "waits", 0)
+        ask(connection, "waits", 1)
+        await turns(5)  # both overlap, and the worker sleeps
+        connection.leaving()
+        connection.closed(1000, "")
+        assert stage.runtime.requests() == 2, "whose client is gone is still work"
+        gate.set()
+        await until(lambda: stage.runtime.connections.get(connection.id) is None)
+        assert sorted(done) == [0, 1] and stage.runtime.requests() == 0
+
+
+async def test_what_overlaps_keeps_the_worker_that_retires() -> None:
+    async with room() as stage:
+        begun = serve(stage)
+        connection, _ = stage.open()
+        ask(connection, "plain", 0)
+        worker = connection.worker
+        assert worker is not None
+        await until(lambda: worker.idle)
+        worker.retire()
+        ask(connection, "beside", 1)
+        await until(lambda: len(begun) == 2)
+        assert connection.worker is worker
+        tasks = worker.tasks
+        assert len(tasks) == 2
+        connection.closed(1006, "")
+        await asyncio.wait(tasks)
+        assert all(task.done() for task in tasks)
+
+
 async def test_an_idle_connection_has_no_worker() -> None:
     async with room() as stage:
         connection, _ = stage.open()
