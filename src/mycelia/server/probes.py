@@ -22,10 +22,13 @@ KINDS = ("health", "ready", "live")
 
 def check_no_probe(route: HttpRoute, config: HealthConfig) -> None:
     """Raises RouteError for a route that a probe would answer instead."""
-    if route.method in ("GET", "HEAD"):
-        for kind in KINDS:
-            if getattr(config, kind) == route.path:
-                raise RouteError(route.path, f"is where probes ask; health.{kind} may say another path, or None")
+    if route.method in ("GET", "HEAD") and (kind := _paths(config).get(route.path)) is not None:
+        raise RouteError(route.path, f"is where probes ask; health.{kind} may say another path, or None")
+
+
+def _paths(config: HealthConfig) -> dict[str, str]:
+    """Which probe asks at which path."""
+    return {path: kind for kind in KINDS if (path := getattr(config, kind)) is not None}
 
 
 class Probes:
@@ -34,11 +37,7 @@ class Probes:
     def __init__(self, config: HealthConfig, system: MessageSystem, accepting: Callable[[], bool]) -> None:
         self._system, self._accepting, self._details = system, accepting, config.details
         self._asked: asyncio.Task[dict[str, Any]] | None = None
-        self.paths: dict[str, str] = {}
-        for kind in KINDS:
-            path = getattr(config, kind)
-            if path is not None:
-                self.paths[path] = kind
+        self.paths = _paths(config)
 
     async def report(self, kind: str) -> dict[str, Any]:
         """`{"live": True}`, `{"ready": bool}`, or `{"healthy": bool, "subsystems": {…}}`.

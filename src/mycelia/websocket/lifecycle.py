@@ -117,26 +117,23 @@ class Lifecycle:
             self.failed(connection, code, "the connection was lost without a Close")
         connection.gone()
         fault = self._faults.pop(connection, None)
-        parting = None
         if worker is None or fault is not None or connection.close_asked is not None or worker.idle:
+            parting = False
             runtime.connections.leave(connection)
-        elif runtime.connections.part(connection, runtime.config.limits.connections_per_address):
-            parting = worker  # its client said goodbye behind what it sent
-        if worker is not None and parting is None:
+        else:  # its client said goodbye behind what it sent
+            parting = runtime.connections.part(connection, runtime.config.limits.connections_per_address)
+        if worker is not None and not parting:
             worker.leave()
         owed = connection in self._told
         self._told.discard(connection)
         if fault is not None:
             logger.info("connection %s failed: %d %s", connection.id, *fault)
-        tells = owed and bool((fault is not None and self._routes("error")) or self._routes("disconnect"))
-        if not tells and parting is None:
+        tells = (fault is not None and self._routes("error")) or self._routes("disconnect")
+        if not (owed and tells) and not parting:
             runtime.connections.forget(connection)
             connection.forgotten()
             return
-        tasks = [connecting] if connecting is not None else []
-        if worker is not None:
-            tasks += worker.tasks
-        farewell = self._farewell(connection, (code, reason), fault, tasks, parting)
+        farewell = self._farewell(connection, (code, reason), fault, connecting, worker)
         runtime.own(farewell, name=f"mycelia-disconnect-{connection.id}")
 
     # -- handlers ----------------------------------------------------------------------------------------
@@ -232,16 +229,18 @@ class Lifecycle:
         connection: WebSocketConnection,
         said: tuple[int, str],
         fault: tuple[int, str] | None,
-        tasks: list[asyncio.Task[Any]],
-        parting: Worker | None,
+        connecting: asyncio.Task[Any] | None,
+        worker: Worker | None,
     ) -> None:
         """`error` if there was a fault, then `disconnect`, after everything else of the connection has ended."""
         seconds = self._runtime.config.connection.close_timeout
         try:
-            if parting is not None:
-                await parting.part(seconds)
-                self._runtime.connections.parted(connection)
-                tasks = [*tasks, *parting.tasks]
+            tasks = [] if connecting is None else [connecting]
+            if worker is not None:
+                if not worker.leaving:
+                    await worker.part(seconds)
+                    self._runtime.connections.parted(connection)
+                tasks += worker.tasks
             if tasks:
                 await asyncio.wait(tasks, timeout=seconds)
             if fault is not None:
