@@ -17,33 +17,33 @@ from websockets.frames import Opcode as TheirOpcode
 from websockets.protocol import SERVER, Protocol
 
 from mycelia.errors import InvalidPath, RouteError
-from mycelia.kernel.path import Pattern, bind, fill
-from mycelia.protocol.assembler import Assembler, check_close
-from mycelia.protocol.codec import CODECS, CanSkim
-from mycelia.protocol.credentials import credentials, public_view
-from mycelia.protocol.deflate import Deflater, DeflateSettings, Inflater, negotiate
-from mycelia.protocol.engineio import SEPARATOR, PacketFault, PacketKind, Terms, part, read_payload
-from mycelia.protocol.engineio_output import Ended, Hang, Reply, Write
-from mycelia.protocol.engineio_session import Session
-from mycelia.protocol.envelope import Event, ProtocolFault, Request
-from mycelia.protocol.frames import Frame, FrameFault, FrameParser, Opcode, mask_frame
-from mycelia.protocol.handshake import check_upgrade, origin_allowed
-from mycelia.protocol.namespaces import Acked, Bounds, Called, Joining, Left, Namespaces
-from mycelia.protocol.request import BadHandshake, Handshake, read_request
-from mycelia.protocol.socketio import SocketKind, SocketPacket, read_packet, write_packet
-from mycelia.protocol.sockjs import (
+from mycelia.kernel.routing.path import Pattern, bind, fill
+from mycelia.protocol.engineio.actions import Ended, Hang, Reply, Write
+from mycelia.protocol.engineio.packets import SEPARATOR, PacketFault, PacketKind, Terms, part, read_payload
+from mycelia.protocol.engineio.session import Session
+from mycelia.protocol.http.credentials import credentials, public_view
+from mycelia.protocol.http.request import BadHandshake, Handshake, read_request
+from mycelia.protocol.socketio.namespaces import Acked, Bounds, Called, Joining, Left, Namespaces
+from mycelia.protocol.socketio.packets import SocketKind, SocketPacket, read_packet, write_packet
+from mycelia.protocol.sockjs.endpoints import find
+from mycelia.protocol.sockjs.frames import (
     PayloadFault,
     is_callback,
     message_frame,
     quote,
     read_frame,
 )
-from mycelia.protocol.sockjs import (
+from mycelia.protocol.sockjs.frames import (
     read_payload as read_body,
 )
-from mycelia.protocol.sockjs_pages import find
-from mycelia.protocol.sockjs_styles import style_of
-from mycelia.protocol.value import MAX_DEPTH, check_value
+from mycelia.protocol.sockjs.response_formats import style_of
+from mycelia.protocol.wire.codec import CODECS, CanSkim
+from mycelia.protocol.wire.envelope import Event, ProtocolFault, Request
+from mycelia.protocol.wire.value import MAX_DEPTH, check_value
+from mycelia.protocol.ws.assembler import Assembler, check_close
+from mycelia.protocol.ws.deflate import Deflater, DeflateSettings, Inflater, negotiate
+from mycelia.protocol.ws.frames import Frame, FrameFault, FrameParser, Opcode, mask_frame
+from mycelia.protocol.ws.handshake import check_upgrade, origin_allowed
 
 __all__ = ["TARGETS"]
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import uvloop
 
-from mycelia.protocol.frames import mask_frame
+from mycelia.protocol.ws.frames import mask_frame
 from soak.wire import HEAD, Addresses, Link, Target, dial, message, yield_core
 
 __all__ = ["ATTACKS", "attack", "main"]

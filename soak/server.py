@@ -11,8 +11,8 @@ from typing import Any
 import uvloop
 
 from mycelia import BaseSubsystem, Message, MessageSystem
+from mycelia.realtime.overload.memory_trim import Relief
 from mycelia.websocket import WebSocketSubsystem
-from mycelia.websocket.relief import Relief
 
 __all__ = ["main"]
 

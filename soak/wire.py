@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import cast
 
-from mycelia.protocol.frames import mask_frame
+from mycelia.protocol.ws.frames import mask_frame
 
 __all__ = ["HEAD", "Addresses", "Link", "Target", "dial", "enter", "message", "yield_core"]
 

@@ -28,14 +28,14 @@ from mycelia.errors import (
     Unavailable,
     Untimely,
 )
-from mycelia.kernel.caller import Caller, Options, Principal
-from mycelia.kernel.contract import Contract
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, Hook, hook
-from mycelia.kernel.message import Message, Metadata
-from mycelia.kernel.rate import Rate, RateLimiter
+from mycelia.kernel.building.contract import Contract
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, Hook, hook
+from mycelia.kernel.messages.context import Caller, Options, Principal
+from mycelia.kernel.messages.message import Message, Metadata
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
+from mycelia.scheduling.rate_limiter import Rate, RateLimiter
 
 __all__ = [
     "Api",

@@ -1,7 +1,7 @@
 """Every error that Mycelia raises, as one tree.
 
 Each class says who is to blame (`blame`: the local program or the remote peer), which code of the wire
-language stands for it (`code`, see `mycelia.protocol.codes`) and whether trying the same thing again
+language stands for it (`code`, see `mycelia.protocol.wire.codes`) and whether trying the same thing again
 may help (`retryable`). Fields are stored first and the text is derived from them, so a caller never
 has to parse a message. The text is for the operator; what may be told to a client is `details`.
 """

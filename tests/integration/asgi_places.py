@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
-from mycelia.protocol.asgi_scope import CanServe
+from mycelia.asgi.scope import CanServe
 from mycelia.testing.engines import Place
 from mycelia.testing.engines.place import Dial
 from mycelia.testing.wire import TcpWire
-from mycelia.websocket.engines.base import Engine
+from mycelia.transports.seam import Engine
 from tests.integration.harness import within
 
 __all__ = ["PLACES", "Granian", "HttpParser", "Hypercorn", "Uvicorn"]

@@ -21,8 +21,8 @@ import msgspec
 import pytest
 
 from mycelia import BaseSubsystem, MessageSystem
-from mycelia.protocol.codes import parse_close
-from mycelia.protocol.frames import Frame, FrameParser, Opcode, mask_frame
+from mycelia.protocol.wire.codes import parse_close
+from mycelia.protocol.ws.frames import Frame, FrameParser, Opcode, mask_frame
 from mycelia.testing import FaultProxy
 from mycelia.websocket import WebSocketConnection, WebSocketFacet, WebSocketSubsystem
 

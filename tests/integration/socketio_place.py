@@ -10,14 +10,14 @@ import json
 from dataclasses import replace
 from typing import Any, Literal
 
-from mycelia.protocol.codes import close_payload
-from mycelia.protocol.envelope import Request
-from mycelia.protocol.frames import Frame, Opcode
-from mycelia.protocol.handshake import Accept, Headers, HttpReply
-from mycelia.protocol.socketio_codec import SocketioCodec
+from mycelia.protocol.socketio.codec import SocketioCodec
+from mycelia.protocol.wire.codes import close_payload
+from mycelia.protocol.wire.envelope import Request
+from mycelia.protocol.ws.frames import Frame, Opcode
+from mycelia.protocol.ws.handshake import Accept, Headers, HttpReply
 from mycelia.testing.wire import Answer, TcpWire
-from mycelia.websocket.engines.base import Admit
-from mycelia.websocket.engines.socketio import SocketioEngine
+from mycelia.transports.seam import Admit
+from mycelia.transports.socketio.engine import SocketioEngine
 from tests.integration.asgi_places import HttpParser
 from tests.integration.spoken_places import SpokenPlace, Through
 

@@ -9,11 +9,11 @@ import json
 from dataclasses import replace
 from typing import Any, Literal
 
-from mycelia.protocol.frames import Frame, Opcode
-from mycelia.protocol.handshake import Accept, HttpReply
+from mycelia.protocol.ws.frames import Frame, Opcode
+from mycelia.protocol.ws.handshake import Accept, HttpReply
 from mycelia.testing.wire import Answer, TcpWire
-from mycelia.websocket.engines.base import Admit
-from mycelia.websocket.engines.sockjs import SockjsEngine
+from mycelia.transports.seam import Admit
+from mycelia.transports.sockjs.engine import SockjsEngine
 from tests.integration.asgi_places import HttpParser
 from tests.integration.spoken_places import SpokenPlace, Through
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mycelia.testing.engines.place import Dial
 from mycelia.testing.wire import TcpWire, Wire
-from mycelia.websocket.engines.base import Engine
+from mycelia.transports.seam import Engine
 from tests.integration.asgi_places import HttpParser, Uvicorn, application
 
 __all__ = ["SpokenPlace", "Through"]

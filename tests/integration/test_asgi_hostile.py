@@ -9,8 +9,8 @@ import zlib
 import pytest
 from websockets.asyncio.client import connect
 
-from mycelia.protocol.codes import parse_close
-from mycelia.protocol.frames import Opcode
+from mycelia.protocol.wire.codes import parse_close
+from mycelia.protocol.ws.frames import Opcode
 from tests.integration.harness import PATIENCE, Client, handshake, within
 from tests.integration.test_asgi import SERVERS, ask, served
 from tests.support.leaks import Holdings

@@ -21,7 +21,7 @@ from mycelia.auth import FirstOf, Identity, TokenAuthenticator
 from mycelia.auth.jwks import Jwks, JwksLimits
 from mycelia.auth.jwt import JwtAuthenticator, JwtRules
 from mycelia.errors import HandlerError, Unavailable
-from mycelia.protocol.frames import Opcode, mask_frame
+from mycelia.protocol.ws.frames import Opcode, mask_frame
 from mycelia.websocket import Decision
 from tests.integration.harness import Client, handshake, until, within
 from tests.integration.test_authentication import (

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from mycelia.protocol.frames import Opcode, mask_frame
+from mycelia.protocol.ws.frames import Opcode, mask_frame
+from mycelia.realtime.connection.send_queue import Overflow
+from mycelia.transports.memory.engine import MemoryEngine
 from mycelia.websocket import WebSocketConnection
-from mycelia.websocket.engines.memory import MemoryEngine
-from mycelia.websocket.outbox import Overflow
 from tests.integration.harness import App, Client, each_engine, until, within
 
 OUTBOX = 200_000

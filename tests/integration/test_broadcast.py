@@ -12,7 +12,7 @@ import pytest
 
 from mycelia import Message
 from mycelia.errors import ConnectionNotFound, Disabled, InvalidMessage
-from mycelia.protocol.frames import Opcode
+from mycelia.protocol.ws.frames import Opcode
 from mycelia.websocket import BroadcastResult, Overflow, WebSocketConnection
 from tests.integration.harness import App, Client, each_engine, serving, until, within
 from tests.support.names import shown

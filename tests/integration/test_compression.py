@@ -13,9 +13,9 @@ import pytest
 import websockets
 
 from mycelia import ConfigError, MessageSystem
-from mycelia.protocol.codes import parse_close
-from mycelia.protocol.deflate import Inflater
-from mycelia.protocol.frames import Frame, Opcode, mask_frame
+from mycelia.protocol.wire.codes import parse_close
+from mycelia.protocol.ws.deflate import Inflater
+from mycelia.protocol.ws.frames import Frame, Opcode, mask_frame
 from mycelia.websocket import Overflow, WebSocketSubsystem
 from tests.integration.harness import App, Client, each_engine, handshake, serving, until, within
 from tests.integration.test_asgi import listening

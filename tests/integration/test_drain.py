@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from mycelia.protocol.codes import parse_close
-from mycelia.protocol.frames import Opcode, mask_frame
-from mycelia.websocket.drain import Drain
+from mycelia.protocol.wire.codes import parse_close
+from mycelia.protocol.ws.frames import Opcode, mask_frame
+from mycelia.realtime.lifecycle.drain import Drain
 from tests.integration.harness import App, Client, each_engine, handshake, until, within
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,9 +22,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from mycelia import BaseSubsystem, MessageSystem
-from mycelia.protocol.json import JsonCodec
-from mycelia.protocol.msgpack import MsgpackCodec
-from mycelia.protocol.socketio_codec import SocketioCodec
+from mycelia.protocol.socketio.codec import SocketioCodec
+from mycelia.protocol.wire.json import JsonCodec
+from mycelia.protocol.wire.msgpack import MsgpackCodec
 from mycelia.testing import create_mock_websocket_client
 from mycelia.websocket import WebSocketSubsystem
 from tests.integration.asgi_places import Uvicorn

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mycelia.testing.engines import EngineCheck, engine_checks
-from mycelia.websocket.engines.asgi import AsgiEngine
-from mycelia.websocket.engines.base import load_engine
-from mycelia.websocket.engines.memory import MemoryEngine
+from mycelia.transports.asgi.engine import AsgiEngine
+from mycelia.transports.memory.engine import MemoryEngine
+from mycelia.transports.seam import load_engine
 from tests.integration.asgi_places import PLACES, HttpParser
 from tests.integration.socketio_place import PlainSocketio, SocketioPlace
 from tests.integration.sockjs_place import PathSockjs, SockjsPlace

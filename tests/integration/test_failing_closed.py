@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mycelia import Message
-from mycelia.protocol.frames import mask_frame
+from mycelia.protocol.ws.frames import mask_frame
 from tests.integration.harness import App, Client, each_engine, handshake, serving, until, within
 
 

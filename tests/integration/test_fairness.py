@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mycelia.protocol.frames import Opcode, mask_frame
+from mycelia.protocol.ws.frames import Opcode, mask_frame
 from tests.integration.harness import App, Client, each_engine, until, within
 
 READ_BYTES = 8 * 1024  # what one turn of the loop may bring one connection

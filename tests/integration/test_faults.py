@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from mycelia.protocol.frames import Opcode, mask_frame
+from mycelia.protocol.ws.frames import Opcode, mask_frame
 from mycelia.testing import FaultProxy
 from tests.integration import test_broadcast, test_failing_closed, test_hostile, test_lifecycle, test_requests
 from tests.integration.harness import ENGINES, FAULT, App, Client, each_engine, handshake, serving, until, within

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mycelia.errors import Forbidden, NotRunning, Unauthorized
-from mycelia.protocol.frames import Opcode, mask_frame
+from mycelia.protocol.ws.frames import Opcode, mask_frame
 from mycelia.websocket import BroadcastResult, Phase
 from tests.integration.harness import App, Client, each_engine, handshake, serving, until, within
 

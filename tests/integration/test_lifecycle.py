@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mycelia.errors import ConnectionNotFound, HandlerError
-from mycelia.protocol.frames import Opcode, mask_frame
+from mycelia.protocol.ws.frames import Opcode, mask_frame
 from tests.integration.harness import App, Client, each_engine, handshake, serving, until, within
 
 ALL = ("connect", "error", "disconnect")

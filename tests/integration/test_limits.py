@@ -14,13 +14,13 @@ import pytest
 from mycelia import BaseSubsystem, Message, MessageSystem, MessageTooLarge, RateLimiter
 from mycelia.auth import Credential, Identity
 from mycelia.errors import Forbidden, NoCredential, Unauthorized, Unavailable, Untimely
-from mycelia.protocol.codec import CODECS
-from mycelia.protocol.codes import parse_close
-from mycelia.protocol.frames import Opcode
-from mycelia.protocol.handshake import HEAD_LIMIT_BYTES, HEADER_LIMIT
+from mycelia.protocol.wire.codec import CODECS
+from mycelia.protocol.wire.codes import parse_close
+from mycelia.protocol.ws.frames import Opcode
+from mycelia.protocol.ws.handshake import HEAD_LIMIT_BYTES, HEADER_LIMIT
 from mycelia.testing.wire import Answer, Wire, dial
+from mycelia.transports.memory.socket import request_head
 from mycelia.websocket import WebSocketSubsystem
-from mycelia.websocket.engines.memory_socket import request_head
 from tests.integration.harness import until, within
 
 each_engine = pytest.mark.parametrize("engine", ["picows", "websockets", "memory"])

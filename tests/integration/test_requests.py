@@ -13,7 +13,7 @@ import pytest
 
 from mycelia import Message
 from mycelia.errors import ConnectionNotFound, HandlerError, Overloaded, RequestTimeout
-from mycelia.protocol.frames import Opcode, mask_frame
+from mycelia.protocol.ws.frames import Opcode, mask_frame
 from tests.integration.harness import App, Client, each_engine, handshake, serving, within
 
 

@@ -19,12 +19,12 @@ import pytest
 import websockets
 
 from mycelia import BaseSubsystem, ConfigError, MessageSystem
-from mycelia.edge.certificates import TlsConfig
-from mycelia.protocol.frames import Opcode, mask_frame
+from mycelia.net.certificates import TlsConfig
+from mycelia.protocol.ws.frames import Opcode, mask_frame
 from mycelia.testing import EngineCheck, FaultProxy, engine_checks
 from mycelia.testing.wire import TcpWire
+from mycelia.transports.seam import Engine, load_engine
 from mycelia.websocket import WebSocketFacet, WebSocketSubsystem
-from mycelia.websocket.engines.base import Engine, load_engine
 from tests.integration.harness import each_engine, handshake, until, within
 from tests.support.certificates import Issued, issue
 from tests.support.records import Records

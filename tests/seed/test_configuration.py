@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from mycelia import ConfigError, Disabled, HandlerError, Message, MessageSystem, MyceliaError
-from mycelia.protocol.codes import Close
-from mycelia.protocol.frames import Opcode
+from mycelia.protocol.wire.codes import Close
+from mycelia.protocol.ws.frames import Opcode
+from mycelia.realtime.config.config import load_config
 from mycelia.testing import HandshakeRefused, create_mock_websocket_client
+from mycelia.transports.memory.engine import MemoryEngine
 from mycelia.websocket import WebSocketSubsystem
-from mycelia.websocket.config import load_config
-from mycelia.websocket.engines.memory import MemoryEngine
 from tests.integration.harness import Client
 from tests.seed.stage import PATIENCE, Stage, each_engine, serving
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mycelia import ConnectionNotFound
-from mycelia.protocol.codes import Close
-from mycelia.protocol.frames import Opcode
+from mycelia.protocol.wire.codes import Close
+from mycelia.protocol.ws.frames import Opcode
 from tests.integration.harness import Client, until
 from tests.seed.stage import each_engine, serving
 

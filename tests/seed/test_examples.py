@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from mycelia import Message, MessageSystem
-from mycelia.protocol.handshake import HttpReply
+from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.testing import HandshakeRefused, MockWebSocketClient, create_mock_websocket_client
+from mycelia.transports.seam import EngineOptions, load_engine
 from mycelia.websocket import WebSocketSubsystem
-from mycelia.websocket.engines.base import EngineOptions, load_engine
 from tests.integration.harness import until
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from mycelia import BaseSubsystem, BuildError, ConnectionNotFound, Facet, Message, MessageSystem, NotRunning
 from mycelia.errors import InvalidMessage
-from mycelia.protocol.codes import Close
+from mycelia.protocol.wire.codes import Close
+from mycelia.realtime.config.config import Config
 from mycelia.testing import create_mock_websocket_client
 from mycelia.websocket import BroadcastResult, WebSocketConnection, WebSocketFacet, use_websockets
-from mycelia.websocket.config import Config
 from tests.seed.stage import Stage, each_engine, serving
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mycelia.kernel.message import Message, valid_trace_id
+from mycelia.kernel.messages.message import Message, valid_trace_id
 from mycelia.testing import create_mock_websocket_client
+from mycelia.transports.seam import EngineOptions, engine_names, load_engine
 from mycelia.websocket import WebSocketSubsystem
-from mycelia.websocket.engines.base import EngineOptions, engine_names, load_engine
 from tests.seed.stage import Stage, each_engine, serving
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mycelia import Unauthorized
-from mycelia.protocol.codes import Close
+from mycelia.protocol.wire.codes import Close
 from tests.integration.harness import until
 from tests.seed.stage import Stage, each_engine, serving
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mycelia import Forbidden, HandlerError, Unauthorized
-from mycelia.protocol.codes import Close
+from mycelia.protocol.wire.codes import Close
 from tests.seed.stage import Stage, each_engine, serving
 
 TOKEN = "s3cret-t0ken"

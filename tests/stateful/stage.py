@@ -18,12 +18,12 @@ from weakref import WeakSet
 
 from mycelia import BaseSubsystem, MessageSystem
 from mycelia.errors import HandlerError
-from mycelia.protocol.codes import parse_close
-from mycelia.protocol.frames import Frame, Opcode
+from mycelia.protocol.wire.codes import parse_close
+from mycelia.protocol.ws.frames import Frame, Opcode
 from mycelia.testing.target import memory_engine
+from mycelia.transports.memory.engine import MemoryEngine
+from mycelia.transports.memory.socket import MemorySocket
 from mycelia.websocket import WebSocketSubsystem
-from mycelia.websocket.engines.memory import MemoryEngine
-from mycelia.websocket.engines.memory_socket import MemorySocket
 
 __all__ = ["LIMITS", "MAX_BYTES", "PATHS", "Client", "Stage"]
 

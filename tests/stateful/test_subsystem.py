@@ -24,9 +24,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mycelia.protocol.codes import close_payload
-from mycelia.protocol.frames import Opcode
-from mycelia.websocket.engines.memory_socket import HandshakeRefused
+from mycelia.protocol.wire.codes import close_payload
+from mycelia.protocol.ws.frames import Opcode
+from mycelia.transports.memory.socket import HandshakeRefused
 from tests.stateful.stage import LIMITS, MAX_BYTES, PATHS, Client, Stage
 
 NEVER_RUN = {"OVERLOADED", "NOT_FOUND", "INVALID_MESSAGE", "INVALID_JSON", "UNSUPPORTED_DATA"}

@@ -11,7 +11,7 @@ from mycelia import MessageSystem
 from mycelia.demo.chat import Chat
 from mycelia.demo.pages import load_pages
 from mycelia.demo.tools import make_tools
-from mycelia.kernel.rate import Rate
+from mycelia.scheduling.rate_limiter import Rate
 from mycelia.server import ServerSubsystem
 from mycelia.websocket import WebSocketSubsystem
 

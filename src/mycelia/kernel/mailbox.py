@@ -10,10 +10,10 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mycelia.errors import ConfigError, Disposed, Overloaded
-from mycelia.kernel.facet import Facet
+from mycelia.kernel.building.facet import Facet
 
 if TYPE_CHECKING:
-    from mycelia.kernel.router import Call, Route
+    from mycelia.kernel.routing.router import Call, Route
 
 __all__ = ["Mailbox", "Overflow", "QueueConfig"]
 

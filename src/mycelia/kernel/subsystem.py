@@ -8,17 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from mycelia.errors import BuildError, ConfigError, RouteError
-from mycelia.kernel.builder import execute, settle, taken, verify
-from mycelia.kernel.compose import Layer, Middleware, compose
-from mycelia.kernel.handler import compile_plan
-from mycelia.kernel.hook import Api, Context, Hook
+from mycelia.kernel.building.builder import execute, settle, taken, verify
+from mycelia.kernel.building.hook import Api, Context, Hook
+from mycelia.kernel.building.lifecycle import NEXT, Callback, State, notify
 from mycelia.kernel.hooks import canonical_hooks
-from mycelia.kernel.lifecycle import NEXT, Callback, State, notify
-from mycelia.kernel.path import Pattern, valid_name
-from mycelia.kernel.router import Route, Router, RouteSettings
+from mycelia.kernel.routing.handler import compile_plan
+from mycelia.kernel.routing.path import Pattern, valid_name
+from mycelia.kernel.routing.pipeline import Layer, Middleware, compose
+from mycelia.kernel.routing.router import Route, Router, RouteSettings
 
 if TYPE_CHECKING:
-    from mycelia.kernel.facet import Facet
+    from mycelia.kernel.building.facet import Facet
     from mycelia.kernel.system import MessageSystem
 
 __all__ = ["BaseSubsystem"]

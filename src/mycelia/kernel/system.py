@@ -9,15 +9,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from mycelia.errors import BuildError, ConfigError, HandlerError, InvalidMessage, MyceliaError, NoRoute, NoSuchSubsystem
-from mycelia.kernel.builder import settle
-from mycelia.kernel.caller import CURRENT, Caller, Options
-from mycelia.kernel.compose import Layer, Middleware, within
+from mycelia.kernel.building.builder import settle
+from mycelia.kernel.building.lifecycle import State
 from mycelia.kernel.drain import drain, serve_until_signal
-from mycelia.kernel.lifecycle import State
-from mycelia.kernel.message import Delivery, Message
-from mycelia.kernel.outcome import read
-from mycelia.kernel.path import check_path, subsystem_of, valid_name
-from mycelia.kernel.router import NO_PARAMS, Route, Router
+from mycelia.kernel.messages.context import CURRENT, Caller, Options
+from mycelia.kernel.messages.message import Delivery, Message
+from mycelia.kernel.messages.outcome import read
+from mycelia.kernel.routing.path import check_path, subsystem_of, valid_name
+from mycelia.kernel.routing.pipeline import Layer, Middleware, within
+from mycelia.kernel.routing.router import NO_PARAMS, Route, Router
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -4,8 +4,8 @@ from mycelia.server.config import AuthenticationConfig, Config, HealthConfig, Ht
 from mycelia.server.contract import ServerContract
 from mycelia.server.facet import ServerFacet
 from mycelia.server.hook import use_server
-from mycelia.server.request import HttpRequest
-from mycelia.server.router import HttpRoute
+from mycelia.server.requests.http_request import HttpRequest
+from mycelia.server.requests.router import HttpRoute
 from mycelia.server.subsystem import ServerSubsystem
 
 __all__ = [

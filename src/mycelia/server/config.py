@@ -13,12 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from mycelia.auth import Authenticator
-from mycelia.edge.certificates import TlsConfig, read_tls
-from mycelia.edge.errorlog import ErrorsConfig
-from mycelia.edge.judge import settled_mode
-from mycelia.edge.place import check_one_place, check_place
-from mycelia.edge.rules import check_names, check_proxies
-from mycelia.edge.settings import (
+from mycelia.auth.credential_check import settled_mode
+from mycelia.config.sections import (
     below,
     between,
     check_fields,
@@ -30,7 +26,11 @@ from mycelia.edge.settings import (
     section,
 )
 from mycelia.errors import ConfigError
-from mycelia.kernel.rate import Rate
+from mycelia.net.certificates import TlsConfig, read_tls
+from mycelia.net.listen_address import check_one_place, check_place
+from mycelia.net.peer_rules import check_names, check_proxies
+from mycelia.observability.error_log import ErrorsConfig
+from mycelia.scheduling.rate_limiter import Rate
 from mycelia.server.engines.base import ENGINES
 
 __all__ = [

@@ -6,11 +6,11 @@ import asyncio
 import socket
 import ssl
 
-from mycelia.edge.abilities import Asked, check_asked
-from mycelia.edge.certificates import Certificates, TlsConfig
-from mycelia.edge.place import asked_of_place
-from mycelia.edge.settings import below
-from mycelia.edge.sockets import SocketFile, bind_sockets
+from mycelia.config.sections import below
+from mycelia.net.capabilities import Asked, check_asked
+from mycelia.net.certificates import Certificates, TlsConfig
+from mycelia.net.listen_address import asked_of_place
+from mycelia.net.sockets import SocketFile, bind_sockets
 from mycelia.server.config import HOST, PORT, Config, ServerConfig
 from mycelia.server.engines.base import (
     ABILITIES,

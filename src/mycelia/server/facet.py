@@ -6,18 +6,18 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mycelia.edge.place import urls_of
+from mycelia.asgi.scope import Scope, encoded, path_of
 from mycelia.errors import NotRunning, RouteError
-from mycelia.kernel.facet import Facet
-from mycelia.protocol.asgi_scope import Scope, encoded, path_of
+from mycelia.kernel.building.facet import Facet
+from mycelia.net.listen_address import urls_of
 from mycelia.server.config import Config
-from mycelia.server.dispatch import Dispatch
+from mycelia.server.content.probes import check_no_probe
+from mycelia.server.core import Runtime
 from mycelia.server.endpoint import Listening, certificates_of, check_abilities, check_renewal, engine_options
 from mycelia.server.engines.base import Application
-from mycelia.server.exposure import announce
-from mycelia.server.probes import check_no_probe
-from mycelia.server.router import HttpRoute, HttpSettings, check_prefix
-from mycelia.server.runtime import Runtime
+from mycelia.server.exposure_report import announce
+from mycelia.server.requests.dispatcher import Dispatch
+from mycelia.server.requests.router import HttpRoute, HttpSettings, check_prefix
 
 if TYPE_CHECKING:
     from mycelia.kernel.system import MessageSystem

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from mycelia.errors import BuildError, Forbidden, InvalidBody
-from mycelia.kernel.hook import Api, Context, hook
+from mycelia.kernel.building.hook import Api, Context, hook
 from mycelia.server.config import load_config
+from mycelia.server.content.probes import KINDS
 from mycelia.server.contract import ServerContract
 from mycelia.server.facet import ServerFacet
-from mycelia.server.probes import KINDS
 
 __all__ = ["use_server"]
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from mycelia.errors import ConfigError
-from mycelia.kernel.hook import Hook
+from mycelia.kernel.building.hook import Hook
 from mycelia.kernel.subsystem import BaseSubsystem
-from mycelia.server.application import ServerApplication
+from mycelia.server.asgi import ServerApplication
 from mycelia.server.config import load_config
+from mycelia.server.content.probes import check_no_probe
 from mycelia.server.endpoint import check_abilities
 from mycelia.server.engines.base import Application
 from mycelia.server.hook import use_server
-from mycelia.server.probes import check_no_probe
-from mycelia.server.router import HttpRoute, HttpSettings, check_prefix
+from mycelia.server.requests.router import HttpRoute, HttpSettings, check_prefix
 
 if TYPE_CHECKING:
     from mycelia.server.facet import ServerFacet

@@ -9,7 +9,7 @@ from mycelia.testing.arrivals import ConnectionEnded, NothingArrived
 from mycelia.testing.client import MockWebSocketClient, create_mock_websocket_client
 from mycelia.testing.engines import EngineCheck, engine_checks
 from mycelia.testing.proxy import FaultProxy
-from mycelia.websocket.engines.memory_socket import HandshakeRefused
+from mycelia.transports.memory.socket import HandshakeRefused
 
 __all__ = [
     "ConnectionEnded",

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mycelia.protocol.handshake import Accept
+from mycelia.protocol.ws.handshake import Accept
 from mycelia.testing.lifespan import AsgiApp, while_served
 from mycelia.testing.peers import EchoPeer
-from mycelia.websocket.engines.asgi import AsgiEngine
-from mycelia.websocket.engines.base import EngineOptions
+from mycelia.transports.asgi.engine import AsgiEngine
+from mycelia.transports.seam import EngineOptions
 
 __all__ = ["application"]
 

@@ -23,9 +23,9 @@ from typing import Any, Self
 from msgspec import json
 
 from mycelia.errors import HandlerError
-from mycelia.protocol.codec import CODECS, Codec, subprotocols
-from mycelia.protocol.codes import Code
-from mycelia.protocol.envelope import ProtocolFault
+from mycelia.protocol.wire.codec import CODECS, Codec, subprotocols
+from mycelia.protocol.wire.codes import Code
+from mycelia.protocol.wire.envelope import ProtocolFault
 from mycelia.testing.arrivals import Arrivals, ConnectionEnded, NothingArrived, kind_of
 from mycelia.testing.pipe import Pipe, open_memory, open_socket
 from mycelia.testing.target import Target, memory_engine

@@ -17,13 +17,13 @@ from contextlib import suppress
 from functools import partial
 
 from mycelia.errors import EngineError
-from mycelia.protocol.deflate import DeflateSettings, Negotiator
-from mycelia.protocol.handshake import Accept, Handshake
+from mycelia.protocol.ws.deflate import DeflateSettings, Negotiator
+from mycelia.protocol.ws.handshake import Accept, Handshake
 from mycelia.testing.asgi import application
 from mycelia.testing.lifespan import serve_app
 from mycelia.testing.peers import EchoPeer
 from mycelia.testing.protocols import PROTOCOLS, serve_protocol
-from mycelia.websocket.engines.base import EngineOptions, load_engine
+from mycelia.transports.seam import EngineOptions, load_engine
 
 __all__ = ["EchoPeer", "main", "serve"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mycelia.websocket.engines.base import Control, Transport
+from mycelia.transports.seam import Control, Transport
 
 __all__ = ["ClosingPeer", "EchoPeer"]
 

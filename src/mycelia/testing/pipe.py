@@ -11,11 +11,11 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from mycelia.protocol.codes import Close, close_payload, parse_close
-from mycelia.protocol.frames import Opcode
-from mycelia.protocol.handshake import HttpReply
-from mycelia.websocket.engines.memory import MemoryEngine
-from mycelia.websocket.engines.memory_socket import HandshakeRefused, MemorySocket
+from mycelia.protocol.wire.codes import Close, close_payload, parse_close
+from mycelia.protocol.ws.frames import Opcode
+from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.transports.memory.engine import MemoryEngine
+from mycelia.transports.memory.socket import HandshakeRefused, MemorySocket
 
 __all__ = ["MemoryPipe", "Pipe", "SocketPipe", "open_memory", "open_socket"]
 

@@ -12,15 +12,15 @@ from importlib import import_module
 from secrets import token_urlsafe
 from typing import Any
 
-from mycelia.protocol.engineio import PacketFault, Terms
-from mycelia.protocol.engineio_output import Ended
-from mycelia.protocol.namespaces import Bounds, Called, Joining, Namespaces
+from mycelia.protocol.engineio.actions import Ended
+from mycelia.protocol.engineio.packets import PacketFault, Terms
+from mycelia.protocol.socketio.namespaces import Bounds, Called, Joining, Namespaces
 from mycelia.testing.draft76 import OldHandshakes
 from mycelia.testing.lifespan import AsgiApp, Told, serve_app, while_served
 from mycelia.testing.sockjs import sockjs_app
-from mycelia.websocket.engines.base import EngineOptions
-from mycelia.websocket.engines.engineio import Station
-from mycelia.websocket.engines.engineio_line import Line, Rider
+from mycelia.transports.seam import EngineOptions
+from mycelia.transports.socketio.session_manager import Station
+from mycelia.transports.socketio.session_transport import Line, Rider
 
 __all__ = ["PROTOCOLS", "EngineioEcho", "SocketioEcho", "protocol_app", "serve_protocol"]
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mycelia.protocol.asgi_scope import path_of
-from mycelia.protocol.handshake import Accept
+from mycelia.asgi.scope import path_of
+from mycelia.protocol.ws.handshake import Accept
 from mycelia.testing.lifespan import AsgiApp, while_served
 from mycelia.testing.peers import ClosingPeer, EchoPeer
-from mycelia.websocket.engines.base import EngineOptions
-from mycelia.websocket.engines.sockjs import SockjsEngine
+from mycelia.transports.seam import EngineOptions
+from mycelia.transports.sockjs.engine import SockjsEngine
 
 __all__ = ["sockjs_app"]
 

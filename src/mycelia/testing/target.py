@@ -5,7 +5,7 @@ from __future__ import annotations
 from mycelia.errors import EngineError
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
-from mycelia.websocket.engines.memory import MemoryEngine
+from mycelia.transports.memory.engine import MemoryEngine
 from mycelia.websocket.facet import WebSocketFacet
 
 __all__ = ["Target", "memory_engine"]

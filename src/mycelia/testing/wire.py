@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from mycelia.protocol.frames import Frame, FrameParser, mask_frame
-from mycelia.protocol.handshake import HttpReply
-from mycelia.websocket.engines.base import Engine
-from mycelia.websocket.engines.memory import MemoryEngine
-from mycelia.websocket.engines.memory_socket import MemorySocket
+from mycelia.protocol.ws.frames import Frame, FrameParser, mask_frame
+from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.transports.memory.engine import MemoryEngine
+from mycelia.transports.memory.socket import MemorySocket
+from mycelia.transports.seam import Engine
 
 __all__ = ["Answer", "MemoryWire", "TcpWire", "Wire", "dial"]
 

@@ -1,16 +1,16 @@
 """The WebSocket subsystem."""
 
-from mycelia.websocket.authentication import Authentication
-from mycelia.websocket.broadcast import BroadcastResult
-from mycelia.websocket.config import Config, ConnectionConfig, RoutingConfig, ServerConfig
-from mycelia.websocket.connection import WebSocketConnection
+from mycelia.realtime.authentication.authentication import Authentication
+from mycelia.realtime.authentication.policy import Decision
+from mycelia.realtime.config.authentication import AuthenticationConfig
+from mycelia.realtime.config.config import Config, ConnectionConfig, RoutingConfig, ServerConfig
+from mycelia.realtime.connection.connection import WebSocketConnection
+from mycelia.realtime.connection.send_queue import Overflow, Verdict
+from mycelia.realtime.connection.state import Phase
+from mycelia.realtime.outbound.broadcaster import BroadcastResult
 from mycelia.websocket.contract import WebSocketContract
 from mycelia.websocket.facet import WebSocketFacet
 from mycelia.websocket.hook import use_websockets
-from mycelia.websocket.outbox import Overflow, Verdict
-from mycelia.websocket.phase import Phase
-from mycelia.websocket.policy import Decision
-from mycelia.websocket.requirement import AuthenticationConfig
 from mycelia.websocket.subsystem import WebSocketSubsystem
 
 __all__ = [

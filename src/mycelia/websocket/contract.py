@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mycelia.websocket.connection import WebSocketConnection
+from mycelia.realtime.connection.connection import WebSocketConnection
 
 __all__ = ["WebSocketContract"]
 

@@ -8,24 +8,24 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mycelia.edge.certificates import Certificates
+from mycelia.asgi.scope import CanServe
 from mycelia.errors import ConnectionNotFound, Disabled, NotRunning
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.router import RouteSettings
-from mycelia.protocol.asgi_scope import CanServe
-from mycelia.protocol.deflate import Negotiator
-from mycelia.websocket.authentication import Authentication
-from mycelia.websocket.broadcast import BroadcastResult, Filter
-from mycelia.websocket.config import Config, ServerConfig
-from mycelia.websocket.connection import WebSocketConnection
-from mycelia.websocket.drain import Drain
-from mycelia.websocket.endpoint import check_abilities, engine_options, urls
-from mycelia.websocket.engines.base import Engine, load_engine
-from mycelia.websocket.exposure import announce
-from mycelia.websocket.lifecycle import ConnectionEvent
-from mycelia.websocket.outbox import Overflow, Verdict
-from mycelia.websocket.resolver import handler_route
-from mycelia.websocket.runtime import Runtime
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.routing.router import RouteSettings
+from mycelia.net.certificates import Certificates
+from mycelia.protocol.ws.deflate import Negotiator
+from mycelia.realtime.authentication.authentication import Authentication
+from mycelia.realtime.config.config import Config, ServerConfig
+from mycelia.realtime.connection.connection import WebSocketConnection
+from mycelia.realtime.connection.send_queue import Overflow, Verdict
+from mycelia.realtime.core import Runtime
+from mycelia.realtime.endpoint import check_abilities, engine_options, urls
+from mycelia.realtime.exposure_report import announce
+from mycelia.realtime.inbound.resolver import handler_route
+from mycelia.realtime.lifecycle.drain import Drain
+from mycelia.realtime.lifecycle.lifecycle import ConnectionEvent
+from mycelia.realtime.outbound.broadcaster import BroadcastResult, Filter
+from mycelia.transports.seam import Engine, load_engine
 
 if TYPE_CHECKING:
     from mycelia.kernel.system import MessageSystem

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mycelia.errors import BuildError
-from mycelia.kernel.hook import Api, Context, hook
-from mycelia.websocket.config import load_config
+from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.realtime.config.config import load_config
 from mycelia.websocket.contract import WebSocketContract
 from mycelia.websocket.facet import WebSocketFacet
 

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from mycelia.errors import ConfigError
-from mycelia.kernel.hook import Hook
-from mycelia.kernel.router import RouteSettings
+from mycelia.kernel.building.hook import Hook
+from mycelia.kernel.routing.router import RouteSettings
 from mycelia.kernel.subsystem import BaseSubsystem
-from mycelia.websocket.application import AsgiApplication
-from mycelia.websocket.config import load_config
-from mycelia.websocket.endpoint import check_abilities, served
-from mycelia.websocket.engines.base import load_engine
+from mycelia.realtime.config.config import load_config
+from mycelia.realtime.endpoint import check_abilities, served
+from mycelia.realtime.inbound.resolver import handler_route
+from mycelia.transports.seam import load_engine
+from mycelia.websocket.asgi import AsgiApplication
 from mycelia.websocket.hook import use_websockets
-from mycelia.websocket.resolver import handler_route
 
 if TYPE_CHECKING:
+    from mycelia.realtime.lifecycle.lifecycle import ConnectionEvent
     from mycelia.websocket.facet import WebSocketFacet
-    from mycelia.websocket.lifecycle import ConnectionEvent
 
 __all__ = ["WebSocketSubsystem"]
 

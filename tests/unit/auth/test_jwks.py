@@ -13,7 +13,7 @@ from mycelia.auth.jwks import Jwks, JwksLimits
 from mycelia.auth.keys import read_key_set
 from mycelia.errors import ConfigError, Unauthorized, Unavailable
 from tests.unit.auth.keyring import Issuer, jwk, serve
-from tests.unit.websocket.support import TimeLoop, in_fake_time
+from tests.unit.realtime.support import TimeLoop, in_fake_time
 
 URL = "https://id.example/keys"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mycelia.kernel.handler import compile_plan
-from mycelia.kernel.path import Pattern
-from mycelia.kernel.router import Route
+from mycelia.kernel.routing.handler import compile_plan
+from mycelia.kernel.routing.path import Pattern
+from mycelia.kernel.routing.router import Route
 
 __all__ = ["User", "answer", "route_to"]
 

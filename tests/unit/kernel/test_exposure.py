@@ -8,8 +8,8 @@ import pytest
 
 from mycelia import BaseSubsystem, Message, MessageSystem, RouteError, Unauthorized
 from mycelia.errors import Forbidden
-from mycelia.kernel.caller import Caller, Options
-from mycelia.kernel.router import Route
+from mycelia.kernel.messages.context import Caller, Options
+from mycelia.kernel.routing.router import Route
 
 
 class Somebody:

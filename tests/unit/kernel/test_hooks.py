@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from mycelia.errors import ConfigError, HandlerError, NoRoute, NotRunning, RouteError
-from mycelia.kernel.caller import CURRENT, Caller, Options
 from mycelia.kernel.hooks import canonical_hooks
-from mycelia.kernel.message import Message
+from mycelia.kernel.messages.context import CURRENT, Caller, Options
+from mycelia.kernel.messages.message import Message
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
 

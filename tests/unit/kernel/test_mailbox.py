@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mycelia.errors import ConfigError, Disposed, HandlerError, Overloaded
 from mycelia.kernel.mailbox import Mailbox, QueueConfig
-from mycelia.kernel.message import Message
+from mycelia.kernel.messages.message import Message
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
 

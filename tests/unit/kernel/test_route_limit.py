@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from mycelia.errors import RateLimited, RouteError, Unauthorized
-from mycelia.kernel.caller import Caller, Options
-from mycelia.kernel.message import Message
-from mycelia.kernel.rate import By, RateLimiter
-from mycelia.kernel.router import Route
+from mycelia.kernel.messages.context import Caller, Options
+from mycelia.kernel.messages.message import Message
+from mycelia.kernel.routing.router import Route
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
+from mycelia.scheduling.rate_limiter import By, RateLimiter
 
 EVER = 3600.0
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from mycelia.errors import BuildError, ConfigError, NoRoute, NoSuchSubsystem, RouteError
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, hook
-from mycelia.kernel.lifecycle import NEXT, State
-from mycelia.kernel.message import Message
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.building.lifecycle import NEXT, State
+from mycelia.kernel.messages.message import Message
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
 from tests.unit.kernel.support import answer

@@ -21,8 +21,8 @@ from mycelia.errors import (
     RequestTimeout,
     Unauthorized,
 )
-from mycelia.kernel.caller import CURRENT, Caller, Options
-from mycelia.kernel.message import Message, Metadata
+from mycelia.kernel.messages.context import CURRENT, Caller, Options
+from mycelia.kernel.messages.message import Message, Metadata
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
 from tests.unit.kernel.support import User

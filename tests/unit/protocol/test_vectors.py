@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mycelia.protocol.codec import codec
-from mycelia.protocol.envelope import Event, ProtocolFault, Request, Response, from_mapping, to_mapping
+from mycelia.protocol.wire.codec import codec
+from mycelia.protocol.wire.envelope import Event, ProtocolFault, Request, Response, from_mapping, to_mapping
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 KINDS = {"requests": Request, "responses": Response, "events": Event}

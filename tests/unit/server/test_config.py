@@ -8,7 +8,7 @@ import pytest
 
 from mycelia import ConfigError, MessageSystem
 from mycelia.auth import TokenAuthenticator
-from mycelia.kernel.rate import Rate
+from mycelia.scheduling.rate_limiter import Rate
 from mycelia.server import Config, ServerConfig, ServerSubsystem
 from mycelia.server.config import load_config
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mycelia.edge.certificates import TlsConfig
-from mycelia.edge.sockets import SocketFile
 from mycelia.errors import ConfigError, EngineError
+from mycelia.net.certificates import TlsConfig
+from mycelia.net.sockets import SocketFile
 from mycelia.server.config import Config, ServerConfig
 from mycelia.server.endpoint import Listening, certificates_of, check_abilities, check_renewal, engine_options
 from mycelia.server.engines.base import ABILITIES, ENGINES, EngineOptions, engines_that, load_engine

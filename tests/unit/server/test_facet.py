@@ -16,7 +16,7 @@ from starlette.routing import Mount
 
 from mycelia import BaseSubsystem, BuildError, Forbidden, InvalidBody, Message, MessageSystem, NotRunning, RouteError
 from mycelia.errors import EngineError
-from mycelia.kernel.caller import CURRENT, Caller, Options
+from mycelia.kernel.messages.context import CURRENT, Caller, Options
 from mycelia.server import ServerSubsystem
 from mycelia.server.engines.base import check_options, load_engine
 from mycelia.websocket import WebSocketSubsystem

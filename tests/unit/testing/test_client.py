@@ -9,8 +9,8 @@ import pytest
 
 from mycelia import BaseSubsystem, HandlerError, MessageSystem, Unauthorized
 from mycelia.errors import EngineError
-from mycelia.kernel.caller import Options
-from mycelia.kernel.message import Message
+from mycelia.kernel.messages.context import Options
+from mycelia.kernel.messages.message import Message
 from mycelia.testing import (
     ConnectionEnded,
     HandshakeRefused,

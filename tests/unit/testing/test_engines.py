@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from mycelia.protocol.handshake import Accept, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
 from mycelia.testing.engines import EngineCheck, RecordingPeer, engine_checks
-from mycelia.websocket.engines.base import Engine, EngineOptions
-from mycelia.websocket.engines.memory import MemoryEngine
+from mycelia.transports.memory.engine import MemoryEngine
+from mycelia.transports.seam import Engine, EngineOptions
 
 CHECKS = {check.name: check for check in engine_checks()}
 

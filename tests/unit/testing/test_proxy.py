@@ -10,7 +10,7 @@ import pytest
 
 from mycelia.testing import FaultProxy
 from mycelia.testing.proxy import Direction
-from tests.unit.websocket.support import until
+from tests.unit.realtime.support import until
 
 pytestmark = pytest.mark.every_loop
 PATIENCE = 5.0

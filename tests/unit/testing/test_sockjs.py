@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mycelia.testing.protocols import protocol_app
-from tests.unit.websocket.engines.asgi_server import Visit
+from tests.unit.transports.asgi_server import Visit
 
 
 async def ask(app: Any, path: str, method: str = "GET") -> tuple[int, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mycelia.kernel.hook import Hook
+from mycelia.kernel.building.hook import Hook
 from mycelia.kernel.hooks.health import use_health
 from mycelia.kernel.hooks.hierarchy import use_hierarchy
 from mycelia.kernel.hooks.listeners import use_listeners

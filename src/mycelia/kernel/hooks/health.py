@@ -7,8 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, hook
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, hook
 
 if TYPE_CHECKING:
     from mycelia.kernel.subsystem import BaseSubsystem

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mycelia.errors import ConfigError
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, hook
-from mycelia.kernel.message import Message
-from mycelia.kernel.path import Pattern
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.messages.message import Message
+from mycelia.kernel.routing.path import Pattern
 
 if TYPE_CHECKING:
-    from mycelia.kernel.router import Call, Route
+    from mycelia.kernel.routing.router import Call, Route
     from mycelia.kernel.subsystem import BaseSubsystem
 
 __all__ = ["Listener", "Listeners", "use_listeners"]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mycelia.errors import NotRunning
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, hook
-from mycelia.kernel.message import Message, Metadata
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.messages.message import Message, Metadata
 
 if TYPE_CHECKING:
     from mycelia.kernel.subsystem import BaseSubsystem

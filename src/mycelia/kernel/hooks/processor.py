@@ -6,10 +6,10 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mycelia.errors import NoRoute
-from mycelia.kernel.caller import CURRENT, Options
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, hook
-from mycelia.kernel.message import Message
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.messages.context import CURRENT, Options
+from mycelia.kernel.messages.message import Message
 
 if TYPE_CHECKING:
     from mycelia.kernel.subsystem import BaseSubsystem

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, hook
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, hook
 from mycelia.kernel.mailbox import Mailbox, QueueConfig
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, hook
-from mycelia.kernel.router import Route, RouteSettings
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.routing.router import Route, RouteSettings
 
 if TYPE_CHECKING:
     from mycelia.kernel.subsystem import BaseSubsystem

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mycelia.kernel.facet import Facet
-from mycelia.kernel.hook import Api, Context, hook
+from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, hook
 
 if TYPE_CHECKING:
     from mycelia.kernel.subsystem import BaseSubsystem

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
-from mycelia.edge.abilities import PLACES
-from mycelia.edge.certificates import TlsConfig
 from mycelia.errors import EngineError
+from mycelia.net.capabilities import PLACES
+from mycelia.net.certificates import TlsConfig
 
 __all__ = [
     "ABILITIES",

@@ -15,8 +15,8 @@ from granian.constants import Interfaces, SSLProtocols
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from mycelia.edge.abilities import PLACES
-from mycelia.edge.certificates import TlsConfig
+from mycelia.net.capabilities import PLACES
+from mycelia.net.certificates import TlsConfig
 from mycelia.server.engines.base import BACKLOG, Application, EngineOptions, check_options, until_up
 
 __all__ = ["Engine"]

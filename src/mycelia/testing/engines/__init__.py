@@ -11,7 +11,7 @@ A check makes its own engine with the function or class that it is given, starts
 it over raw TCP (to `MemoryEngine` in memory), and looks for what it left behind. An engine that listens nowhere by
 itself is checked at a `Place` that calls it, such as a server: `check(MyEngine, place)`.
 
-`engine_checks(MyEngine.abilities)` leaves out what the engine does not declare (`mycelia.websocket.engines.abilities`),
+`engine_checks(MyEngine.abilities)` leaves out what the engine does not declare (`mycelia.transports.capabilities`),
 and what a transport does not have (`CanPing`, `CanPause`) is not asked for. picows and websockets pass all of them.
 """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mycelia.testing.engines.place import Place
 from mycelia.testing.engines.stand import EngineStand
-from mycelia.websocket.engines.base import Engine
+from mycelia.transports.seam import Engine
 
 __all__ = ["EngineCheck"]
 
@@ -21,7 +21,7 @@ class EngineCheck:
 
     name: str
     body: Callable[[EngineStand], Awaitable[None]]
-    needs: frozenset[str] = frozenset()  # abilities, of those in `mycelia.websocket.engines.abilities`
+    needs: frozenset[str] = frozenset()  # abilities, of those in `mycelia.transports.capabilities`
 
     async def __call__(self, make_engine: Callable[[], Engine], place: Place | None = None) -> None:
         """Checks an engine at the address that it listens on, or at a place that calls it."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from mycelia.protocol.codes import close_payload
-from mycelia.protocol.frames import Opcode
+from mycelia.protocol.wire.codes import close_payload
+from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.stand import EngineStand, expect, read_close
 

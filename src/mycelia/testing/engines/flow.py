@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from mycelia.protocol.codes import close_payload
-from mycelia.protocol.frames import Opcode
+from mycelia.protocol.wire.codes import close_payload
+from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.stand import EngineStand, RecordingPeer, expect, read_close, read_message
 from mycelia.testing.wire import Wire

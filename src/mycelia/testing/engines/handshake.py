@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.stand import EngineStand, expect, read_close
 from mycelia.testing.wire import Answer
-from mycelia.websocket.engines.memory_socket import request_head
+from mycelia.transports.memory.socket import request_head
 
 __all__ = ["CHECKS"]
 

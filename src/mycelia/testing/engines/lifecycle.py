@@ -6,11 +6,11 @@ import asyncio
 import socket
 
 from mycelia.errors import ConfigError, EngineError, NotRunning
-from mycelia.protocol.frames import Opcode
+from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.stand import EngineStand, expect, read_message
-from mycelia.websocket.engines.base import EngineOptions
-from mycelia.websocket.engines.memory_socket import request_head
+from mycelia.transports.memory.socket import request_head
+from mycelia.transports.seam import EngineOptions
 
 __all__ = ["CHECKS"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from mycelia.protocol.frames import Opcode
+from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.stand import EngineStand, expect, read_message
-from mycelia.websocket.engines.base import Control
+from mycelia.transports.seam import Control
 
 __all__ = ["CHECKS"]
 

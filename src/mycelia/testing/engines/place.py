@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mycelia.testing.wire import Wire
-from mycelia.websocket.engines.base import Engine
+from mycelia.transports.seam import Engine
 
 __all__ = ["Dial", "Place"]
 

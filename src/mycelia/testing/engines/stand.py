@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mycelia.protocol.codes import parse_close
-from mycelia.protocol.frames import Frame, Opcode
-from mycelia.protocol.handshake import Accept, Handshake, HttpReply, choose_subprotocol
+from mycelia.protocol.wire.codes import parse_close
+from mycelia.protocol.ws.frames import Frame, Opcode
+from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply, choose_subprotocol
 from mycelia.testing.engines.place import Dial, Place
 from mycelia.testing.wire import Wire, dial
-from mycelia.websocket.engines.base import CanPause, CanPing, Control, Engine, EngineOptions, Transport
-from mycelia.websocket.engines.memory_socket import HeaderLines, request_head
+from mycelia.transports.memory.socket import HeaderLines, request_head
+from mycelia.transports.seam import CanPause, CanPing, Control, Engine, EngineOptions, Transport
 
 __all__ = ["EngineStand", "RecordingPeer", "expect", "read_close", "read_message"]
 

@@ -1,0 +1,6 @@
+"""Engine.IO protocol 4 as state machines without I/O.
+
+`protocol.socketio` builds on it, and `transports.socketio` runs it.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,6 @@
+"""Who a connection is: handshake and first-message credentials, renewal, expiry, policy.
+
+May import `realtime.inbound` and `realtime.outbound`.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,6 @@
+"""Heartbeats, idle timeouts and the maximum age of connections.
+
+May import `realtime.connection`.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,6 @@
+"""What goes out to clients: replies, broadcasts, system events, transforms.
+
+May import `realtime.connection`.
+"""
+
+__all__: list[str] = []

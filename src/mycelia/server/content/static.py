@@ -1,0 +1,191 @@
+"""Files of a folder over HTTP: found safely, read in threads, with validators and single ranges (RFC 9110 §13, §14).
+
+A path that leaves its folder, by dots, by a link or in any spelling, is not there; nor are names that begin with a dot
+and folders without an `index.html`. Nothing is listed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from mimetypes import MimeTypes
+from urllib.parse import unquote
+
+from mycelia.asgi.scope import Send
+from mycelia.protocol.ws.handshake import Handshake
+from mycelia.server.content.preconditions import Span, chosen_span, unchanged
+from mycelia.server.requests.reply import Header, Reply, start_event
+
+__all__ = ["FileReply", "StaticFolders"]
+
+CHUNK_BYTES = 256 * 1024
+_Found = tuple[int, os.stat_result, str] | str | None
+_SHOWN = ".well-known"  # RFC 8615: the one name with a dot that is meant to be seen
+_UTF8 = frozenset({"application/json", "application/manifest+json", "image/svg+xml"})
+_TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".map": "application/json",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileReply:
+    """A file that is open, and what of it goes out. `send` closes it; whoever does not call that must `close`."""
+
+    status: int
+    headers: tuple[Header, ...]
+    descriptor: int
+    span: Span
+
+    async def send(self, send: Send, *, head_only: bool = False, extra: tuple[Header, ...] = ()) -> None:
+        """Sends the span, read in a thread chunk by chunk; a client that has gone does not get it."""
+        try:
+            with suppress(OSError):
+                await send(start_event(self.status, (*self.headers, *extra)))
+                at = self.span.end if head_only else self.span.begin
+                while at < self.span.end:
+                    wanted = min(CHUNK_BYTES, self.span.end - at)
+                    chunk = await asyncio.to_thread(os.pread, self.descriptor, wanted, at)
+                    if not chunk:
+                        raise RuntimeError("the file became shorter while it was sent")
+                    at += len(chunk)
+                    await send({"type": "http.response.body", "body": chunk, "more_body": at < self.span.end})
+                if head_only or self.span.begin == self.span.end:
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        os.close(self.descriptor)
+
+
+class StaticFolders:
+    """Folders by the prefix under which their files are; the longest prefix wins."""
+
+    def __init__(self, folders: Mapping[str, str]) -> None:
+        prefixes = {prefix.rstrip("/"): os.path.realpath(folder) for prefix, folder in folders.items()}
+        self._folders = sorted(prefixes.items(), key=lambda each: -len(each[0]))
+        self._types = MimeTypes(filenames=())
+        for suffix, kind in _TYPES.items():
+            self._types.add_type(kind, suffix)
+
+    def holds(self, path: str) -> bool:
+        """Whether a path, as `path_of` spells it, is one of the prefixes or below it."""
+        return self._place(path) is not None
+
+    async def find(self, path: str, request: Handshake) -> Reply | FileReply | None:
+        """The answer to GET or HEAD; None when there is no such file."""
+        place = self._place(path)
+        if place is None:
+            return None
+        folder, segments = place
+        for each in segments[:-1]:
+            if not _is_name(each):
+                return None
+        if segments and segments[-1] and not _is_name(segments[-1]):
+            return None
+        opening = asyncio.get_running_loop().run_in_executor(None, _open, folder, segments)
+        try:
+            found = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_give_back)  # the thread goes on, and opens it
+            raise
+        if found is None:
+            return None
+        if isinstance(found, str):
+            query = request.target.partition("?")[2]
+            return Reply(308, b"", (("location", f"./{path.rpartition('/')[2]}/{'?' if query else ''}{query}"),))
+        descriptor, about, name = found
+        return self._reply(descriptor, about, name, request)
+
+    def _place(self, path: str) -> tuple[str, list[str]] | None:
+        """The folder of a path, and what is asked for there; no segments for the prefix without its slash."""
+        decoded = unquote(path)
+        for prefix, folder in self._folders:
+            if decoded == prefix:
+                return folder, []
+            if decoded.startswith(f"{prefix}/"):
+                return folder, decoded[len(prefix) + 1 :].split("/")
+        return None
+
+    def _reply(self, descriptor: int, about: os.stat_result, name: str, request: Handshake) -> Reply | FileReply:
+        modified = int(about.st_mtime)
+        tag = f'"{about.st_mtime_ns:x}-{about.st_size:x}"'
+        validators: tuple[Header, ...] = (
+            ("etag", tag),
+            ("last-modified", formatdate(modified, usegmt=True)),
+            ("cache-control", "no-cache"),
+            ("accept-ranges", "bytes"),
+            ("x-content-type-options", "nosniff"),
+        )
+        if unchanged(request.headers, tag, modified):
+            os.close(descriptor)
+            return Reply(304, b"", validators)
+        kind = ("content-type", self._type_of(name))
+        span = chosen_span(request, tag, modified, about.st_size)
+        if span is None:
+            os.close(descriptor)
+            return Reply(416, b"", (("content-range", f"bytes */{about.st_size}"), *validators))
+        length = ("content-length", str(span.end - span.begin))
+        if not span.partial:
+            return FileReply(200, (length, kind, *validators), descriptor, span)
+        shown = ("content-range", f"bytes {span.begin}-{span.end - 1}/{about.st_size}")
+        return FileReply(206, (length, kind, shown, *validators), descriptor, span)
+
+    def _type_of(self, name: str) -> str:
+        kind, encoding = self._types.guess_type(name)
+        if encoding is not None:
+            return f"application/{encoding}"
+        if kind is None:
+            return "application/octet-stream"
+        return f"{kind}; charset=utf-8" if kind.startswith("text/") or kind in _UTF8 else kind
+
+
+def _give_back(opening: asyncio.Future[_Found]) -> None:
+    """Closes what was opened for nobody."""
+    if not opening.cancelled() and opening.exception() is None and isinstance(found := opening.result(), tuple):
+        os.close(found[0])
+
+
+def _is_name(segment: str) -> bool:
+    if not segment or "\\" in segment or "\0" in segment or ":" in segment:
+        return False
+    return not segment.startswith(".") or segment == _SHOWN
+
+
+def _open(folder: str, segments: list[str]) -> _Found:
+    """The open file, what is known of it, and its name; "/" for a folder that was asked for without its slash."""
+    try:
+        path = os.path.realpath(os.path.join(folder, *segments), strict=True)
+        if os.path.commonpath((folder, path)) != folder:
+            return None
+        if os.path.isdir(path):
+            if not segments or segments[-1]:
+                return "/" if os.path.isfile(os.path.join(path, "index.html")) else None
+            path = os.path.realpath(os.path.join(path, "index.html"), strict=True)
+            if os.path.commonpath((folder, path)) != folder:
+                return None
+        elif not segments or not segments[-1]:
+            return None
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError):
+        return None
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):  # a pipe, or a device
+        os.close(descriptor)
+        return None
+    return descriptor, about, path

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mycelia import ConfigError, NoCredential, Unauthorized, Untimely
+from mycelia.auth import Credential, Identity, TokenAuthenticator
+from mycelia.auth.credential_check import Judge, cookie_origins, settled_mode
+from mycelia.auth.login_throttle import FailedLogins
+from mycelia.scheduling.rate_limiter import Rate
+
+NOW = 1000.0
+
+
+def judge(found: Any) -> tuple[Judge, FailedLogins]:
+    failures = FailedLogins(Rate(1, 60.0))
+
+    class Says:
+        async def authenticate(self, credential: Credential) -> Any:
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    return Judge(Says(), failures, lambda: NOW), failures
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "counted"),
+    [
+        (Identity("ada"), None, False),
+        (Identity("ada", expires_at=NOW + 1), None, False),
+        (Identity("ada", expires_at=NOW), Untimely, False),
+        (Unauthorized("bad"), Unauthorized, True),
+        (Untimely("old"), Untimely, False),
+        (NoCredential("none"), NoCredential, False),
+        ({"subject": "ada"}, TypeError, False),
+        (ValueError("broken"), ValueError, False),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, (bool, type)) else None,
+)
+async def test_what_becomes_of_an_answer(found: Any, error: type[Exception] | None, counted: bool) -> None:
+    judged, failures = judge(found)
+    if error is None:
+        assert await judged.judge(Credential("x"), "net") is found
+    else:
+        with pytest.raises(error):
+            await judged.judge(Credential("x"), "net")
+    assert bool(failures.wait("net")) is counted
+
+
+async def test_what_is_not_looked_at() -> None:
+    judged, failures = judge(Identity("ada"))
+    with pytest.raises(NoCredential):
+        await judged.judge(Credential(), "net")
+    with pytest.raises(Unauthorized, match="at most 8192"):
+        await judged.judge(Credential("x" * 8193), "net")
+    assert not failures.wait("net")
+
+
+def test_a_star_lets_no_cookies_in() -> None:
+    assert cookie_origins(["*", "null", "https://a.example"]) == ["https://a.example"]
+
+
+def test_modes() -> None:
+    some = TokenAuthenticator(lambda _: None)
+    assert settled_mode(None, "auto") == settled_mode(None, "off") == "off"
+    assert settled_mode(some, "auto") == "required"
+    assert settled_mode(some, "off") == "off" and settled_mode(some, "optional") == "optional"
+    for authenticator, mode in ((None, "required"), (some, "x"), (TokenAuthenticator, "auto"), (object(), "auto")):
+        with pytest.raises(ConfigError):
+            settled_mode(authenticator, mode)

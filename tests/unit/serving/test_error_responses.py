@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from mycelia.errors import (
+    ConnectionNotFound,
+    Disabled,
+    Forbidden,
+    HandlerError,
+    InvalidBody,
+    InvalidMessage,
+    InvalidPath,
+    MyceliaError,
+    NoRoute,
+    NoSuchSubsystem,
+    Overloaded,
+    RequestTimeout,
+    Unauthorized,
+)
+from mycelia.protocol.wire.codes import Code
+from mycelia.serving.error_responses import TEXTS, apology, failure, fault_of, outcome_response, plain_fault
+from tests.unit.kernel.support import route_to
+
+
+def chained(error: Exception) -> Exception:
+    error.__cause__ = ValueError("secret of the cause")
+    return error
+
+
+# What is raised by a handler, and what its client is told: code, details, retryable.
+TOLD: list[tuple[Exception, str, Mapping[str, object] | None, bool]] = [
+    (Unauthorized("secret"), "UNAUTHORIZED", None, False),
+    (Forbidden("secret"), "FORBIDDEN", None, False),
+    (InvalidBody("expected int", "$.a"), "INVALID_BODY", {"problem": "expected int", "at": "$.a"}, False),
+    (Overloaded("queue of secret", 5), "OVERLOADED", None, True),
+    (Disabled("secret", "setting"), "DISABLED", None, False),
+    (ConnectionNotFound("secret"), "CONNECTION_NOT_FOUND", None, False),
+    (HandlerError("no credit", code="POOR", details={"need": 5}), "POOR", {"need": 5}, False),
+    (HandlerError("busy", code="BUSY", retryable=True), "BUSY", None, True),
+    (RequestTimeout("app://slow", 1), "TIMEOUT", None, True),
+]
+# What becomes HANDLER_ERROR, with an id under which it is logged.
+HIDDEN: list[Exception] = [
+    ValueError("secret"),
+    TimeoutError("secret"),
+    MyceliaError("secret"),
+    chained(HandlerError("secret")),
+    NoRoute("other://secret"),
+    NoSuchSubsystem("secret", "secret://x"),
+    InvalidMessage("secret"),
+    RequestTimeout("other://secret", 1),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "details", "retryable"), TOLD, ids=lambda value: type(value).__name__)
+def test_what_a_handler_may_tell_its_client(
+    error: Exception, code: str, details: Mapping[str, object] | None, retryable: bool
+) -> None:
+    route = route_to("app://slow")
+    fault = fault_of(error, route, "c", "t")
+    assert (fault.code, fault.details, fault.retryable) == (code, details, retryable)
+    assert "secret" not in fault.message and route.failed == 1
+
+
+@pytest.mark.parametrize("error", HIDDEN, ids=lambda error: type(error).__name__)
+def test_what_a_client_is_not_told_is_logged_under_an_id(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    fault = fault_of(error, route_to("app://slow"), "conn-7", "trace-9")
+    assert (fault.code, fault.message, fault.retryable) == ("HANDLER_ERROR", TEXTS[Code.HANDLER_ERROR], False)
+    assert list(fault.details) == ["errorId"]
+    [record] = caplog.records
+    for known in (fault.details["errorId"], "conn-7", "trace-9", "app://slow"):
+        assert known in record.getMessage()
+    assert record.exc_info is not None and record.exc_info[1] is error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "details"),
+    [
+        (NoRoute("app://secret"), "NOT_FOUND", None),
+        (NoSuchSubsystem("secret", "secret://x", ["other"]), "NOT_FOUND", None),
+        (InvalidPath("app://{id}", "missing field 'id'"), "INVALID_PATH", {"problem": "missing field 'id'"}),
+        (Overloaded("concurrent requests", 16), "OVERLOADED", None),
+    ],
+)
+def test_before_a_route_is_found(error: Exception, code: str, details: Any, caplog: pytest.LogCaptureFixture) -> None:
+    fault = fault_of(error, None, "c", "t")
+    assert (fault.code, fault.details) == (code, details) and "secret" not in fault.message
+    assert not caplog.records
+
+
+def test_every_text_is_the_codes_own_and_shows_nothing() -> None:
+    for code, text in TEXTS.items():
+        fault = plain_fault(Code(code), retryable=True)
+        assert (fault.code, fault.message, fault.details, fault.retryable) == (code, text, None, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "success", "data", "code"),
+    [
+        (None, True, None, None),
+        (0, True, 0, None),
+        ({"a": 1}, True, {"a": 1}, None),
+        ({"success": True, "data": 5}, True, 5, None),
+        ({"success": True, "data": 5, "extra": 1}, True, {"success": True, "data": 5, "extra": 1}, None),
+        ({"success": "yes"}, True, {"success": "yes"}, None),
+        ({"success": False, "error": "text"}, False, None, "HANDLER_ERROR"),
+        ({"success": False, "error": {"code": "MINE", "message": "m"}, "data": 7}, False, 7, "MINE"),
+        ({"success": False}, False, None, "HANDLER_ERROR"),
+    ],
+)
+def test_what_a_handler_returned(value: Any, success: bool, data: Any, code: str | None) -> None:
+    response = outcome_response(value, ["any", 1], "t")
+    assert (response.success, response.data, response.correlation_id) == (success, data, ["any", 1])
+    assert (response.error.code if response.error else None) == code
+    assert getattr(response.metadata, "trace_id", None) == "t"
+
+
+def test_a_failure_has_its_correlation_id_and_trace() -> None:
+    response = failure(plain_fault(Code.TIMEOUT), 5, "t", {"partial": 1})
+    assert (response.success, response.data, response.correlation_id) == (False, {"partial": 1}, 5)
+
+
+def test_no_two_apologies_share_an_id() -> None:
+    ids = {apology("it failed", "c", ValueError()).details["errorId"] for _ in range(20)}
+    assert len(ids) == 20
