@@ -1,6 +1,6 @@
 # make run           the demo on http://127.0.0.1:8080 (HOST=… PORT=… to change)
 # make test          everything that CI runs on one Python (PYTHON=python3.13 for another)
-# make check         ruff, mypy, import floors
+# make check         ruff, mypy, import floors, prose
 # make pytest        the tests alone, in two processes (ARGS='tests/unit -k codes'; WORKERS=0 ARGS='-k codes --pdb')
 # make coverage      the tests with branch coverage, in one process
 # make bench         our load generator against us and our peers (ARGS=…)
@@ -56,6 +56,7 @@ check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(PY) -m mypy --python-version $(VERSION) --cache-dir .mypy_cache
 	$(VENV)/bin/lint-imports
+	$(PY) -m tools.prose
 
 pytest: tests-need
 	$(PY) -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
