@@ -66,7 +66,7 @@ _TABLE: dict[str, str] = {
     r"the house|our house|this house|house rules?": "project, or project rules",
     r"(?:one|same|upper|lower|import) floor|(?:these|the|upper|lower) floors": "layer",
     r"these rooms|rooms? of the (?:house|project|package)|one room": "module",
-    r"a text(?! (?:file|field|frame|message|format|event|editor|body|subprotocol|encoding|payload|line|box|area|part))"
+    r"a text(?! (?:file|field|frame|message|format|event|editor|body|subprotocol|encoding|payload|line|box|area|part|codec))"
     "|texts": "a string, or message",
     r"(?:is|are|was|were|be|been|being|isn't|aren't) told": "notified, reported, or receives",
     r"(?:is|are|be) (?:none|nothing) of": "invalid",
