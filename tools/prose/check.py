@@ -49,7 +49,7 @@ def passages(path: Path) -> Iterator[Passage]:
     if path.suffix == ".md":
         yield from markdown_passages(path, source)
     else:
-        yield from python_passages(path, source, messages=_in_source(path))
+        yield from python_passages(path, source, only_docstrings=not _in_source(path))
 
 
 def check(paths: Collection[Path]) -> list[Finding]:

@@ -21,8 +21,10 @@ _DOCTEST = re.compile(r"\s*>>> ")
 
 
 def docstring_nodes(tree: ast.Module) -> Iterator[ast.Constant]:
-    """Yield the docstrings of a module: its own, and those of classes, functions and attributes."""
+    """Yield the docstrings of a module: its own, and those of classes, functions, attributes and `property(doc=…)`."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "doc" and isinstance(node.value, ast.Constant):
+            yield node.value
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for index, statement in enumerate(node.body):

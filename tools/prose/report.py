@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tools.prose.check import check, files, passages
 from tools.prose.docstrings import docstring_nodes
-from tools.prose.model import MESSAGE
+from tools.prose.messages import messages
 from tools.prose.sentences import sentences, words
 
 __all__ = ["sample", "stats"]
@@ -24,21 +24,19 @@ def sample(paths: Collection[Path], count: int, seed: int) -> Iterator[str]:
         count: How many of each kind.
         seed: The seed of the random numbers. One seed draws one sample from one state of the files.
     """
-    python = [path for path in files(paths) if path.suffix == ".py"]
-    docstrings = [
-        (path, node.lineno, str(node.value))
-        for path in python
-        for node in docstring_nodes(ast.parse(path.read_text(encoding="utf-8")))
-    ]
-    messages = [
-        (passage.path, passage.line, passage.text)
-        for path in python
-        for passage in passages(path)
-        if passage.kind == MESSAGE
-    ]
+    docstrings, found = list[tuple[Path, int, str]](), list[tuple[Path, int, str]]()
+    for path in files(paths):
+        if path.suffix == ".py":
+            source = path.read_text(encoding="utf-8")
+            tree = ast.parse(source)
+            docstrings.extend((path, node.lineno, str(node.value)) for node in docstring_nodes(tree))
+            found.extend(
+                (path, node.lineno, ast.get_source_segment(source, node) or ast.unparse(node))
+                for node in messages(tree)
+            )
     rng = random.Random(seed)
-    yield f"seed {seed}; {count} of {len(docstrings)} docstrings, {count} of {len(messages)} messages"
-    for title, population in (("Docstring", docstrings), ("Message", messages)):
+    yield f"seed {seed}; {count} of {len(docstrings)} docstrings, {count} of {len(found)} messages"
+    for title, population in (("Docstring", docstrings), ("Message", found)):
         for number, (path, line, text) in enumerate(rng.sample(population, min(count, len(population))), 1):
             yield f"\n--- {title} {number}: {path}:{line}\n{text.strip()}"
 

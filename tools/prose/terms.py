@@ -13,6 +13,9 @@ __all__ = ["banned_terms"]
 
 _ACTOR = "name the actor: client, peer, caller, connection, handler, server, application or user"
 
+# Nouns that "text" describes, as in "a text frame".
+_TEXT_NOUNS = "file|field|frame|message|format|event|editor|body|subprotocol|encoding|payload|line|box|area|part|codec"
+
 # pattern → what to write
 _TABLE: dict[str, str] = {
     # pronouns for an actor
@@ -66,8 +69,7 @@ _TABLE: dict[str, str] = {
     r"the house|our house|this house|house rules?": "project, or project rules",
     r"(?:one|same|upper|lower|import) floor|(?:these|the|upper|lower) floors": "layer",
     r"these rooms|rooms? of the (?:house|project|package)|one room": "module",
-    r"a text(?! (?:file|field|frame|message|format|event|editor|body|subprotocol|encoding|payload|line|box|area|part|codec))"
-    "|texts": "a string, or message",
+    rf"a text(?! (?:{_TEXT_NOUNS}))|texts": "a string, or message",
     r"(?:is|are|was|were|be|been|being|isn't|aren't) told": "notified, reported, or receives",
     r"(?:is|are|be) (?:none|nothing) of": "invalid",
     r"what is (?:none|no)|of what is": "invalid X, not a valid X",

@@ -107,7 +107,7 @@ def test_a_sample_is_drawn_by_its_seed(folder: Path, capsys: pytest.CaptureFixtu
         assert main(["--sample", "1", "--seed", seed, "src"]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1] != outputs[2]
-    assert outputs[0].startswith("seed 1; 1 of 2 docstrings, 1 of 2 messages\n")
+    assert outputs[0].startswith("seed 1; 1 of 2 docstrings, 1 of 1 messages\n")
     assert outputs[0].count("--- Docstring") == outputs[0].count("--- Message") == 1
 
 

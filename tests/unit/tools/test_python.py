@@ -49,6 +49,16 @@ class Thing:
         if count:
             raise ValueError(f"expected at most {count} things" + " in {place}".format(place=count))
         raise KeyError("one two" if count else f"{count} four")
+
+    place = property(call, doc="The place.")
+
+    def other(self) -> None:
+        problem = "three words here"
+        if self:
+            problem = f"{self} is wrong"
+        fault = SomeFault(4400, problem)
+        print("print it")
+        return fault
 '''
 
 
@@ -71,6 +81,7 @@ def test_docstrings_of_modules_classes_attributes_and_functions() -> None:
         (30, "The other one."),
         (33, "A number."),
         (36, "If it is odd."),
+        (46, "The place."),
     ]
 
 
@@ -86,9 +97,11 @@ def test_messages_of_errors_and_logs_and_sentences_elsewhere() -> None:
         (43, "in ¤"),
         (44, "one two"),
         (44, "¤ four"),
+        (49, "three words here"),
+        (51, "¤ is wrong"),
     ]
 
 
 def test_comments_and_messages_can_be_left_out() -> None:
-    kinds = {passage.kind for passage in python_passages(Path("a.py"), MODULE, messages=False)}
+    kinds = {passage.kind for passage in python_passages(Path("a.py"), MODULE, only_docstrings=True)}
     assert kinds == {"docstring"}
