@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
-from mycelia.asgi.scope import CanServe
 from mycelia.testing.engines import Place
 from mycelia.testing.engines.place import Dial
 from mycelia.testing.wire import TcpWire
-from mycelia.transports.seam import Engine
+from mycelia.transports.seam import CanServe, Engine
 from tests.integration.harness import within
 
 __all__ = ["PLACES", "Granian", "HttpParser", "Hypercorn", "Uvicorn"]
@@ -26,7 +25,7 @@ _MOST = 2 * 1024 * 1024
 class Uvicorn:
     """uvicorn, with one of its implementations of WebSocket, and one of HTTP."""
 
-    abilities = frozenset({"close_codes", "headers"})
+    capabilities = frozenset({"close_codes", "headers"})
 
     def __init__(self, implementation: Any, deflate: bool = True, http: HttpParser = "h11") -> None:
         self.implementation, self.deflate, self.http = implementation, deflate, http
@@ -55,7 +54,7 @@ class Uvicorn:
 
 
 class Hypercorn:
-    abilities = frozenset({"headers"})
+    capabilities = frozenset({"headers"})
 
     async def open(self, engine: Engine) -> Dial:
         from hypercorn.asyncio import serve
@@ -79,7 +78,7 @@ class Hypercorn:
 
 
 class Granian:
-    abilities: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset()
 
     async def open(self, engine: Engine) -> Dial:
         from granian.constants import Interfaces

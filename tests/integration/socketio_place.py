@@ -14,9 +14,9 @@ from mycelia.protocol.socketio.codec import SocketioCodec
 from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.wire.envelope import Request
 from mycelia.protocol.ws.frames import Frame, Opcode
-from mycelia.protocol.ws.handshake import Accept, Headers, HttpReply
+from mycelia.protocol.ws.handshake import Headers, HttpReply
 from mycelia.testing.wire import Answer, TcpWire
-from mycelia.transports.seam import Admit
+from mycelia.transports.seam import Accept, Admit
 from mycelia.transports.socketio.engine import SocketioEngine
 from tests.integration.asgi_places import HttpParser
 from tests.integration.spoken_places import SpokenPlace, Through
@@ -120,7 +120,7 @@ class SocketioWire:
 
 
 class SocketioPlace(SpokenPlace):
-    abilities: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset()
 
     def __init__(self, http: HttpParser = "h11") -> None:
         super().__init__(SocketioWire, http)

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from mycelia.protocol.ws.frames import Frame, Opcode
-from mycelia.protocol.ws.handshake import Accept, HttpReply
+from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.testing.wire import Answer, TcpWire
-from mycelia.transports.seam import Admit
+from mycelia.transports.seam import Accept, Admit
 from mycelia.transports.sockjs.engine import SockjsEngine
 from tests.integration.asgi_places import HttpParser
 from tests.integration.spoken_places import SpokenPlace, Through
@@ -100,7 +100,7 @@ class SockjsWire:
 
 
 class SockjsPlace(SpokenPlace):
-    abilities: frozenset[str] = frozenset({"close_codes", "codes", "headers"})
+    capabilities: frozenset[str] = frozenset({"close_codes", "codes", "headers"})
 
     def __init__(self, http: HttpParser = "h11") -> None:
         super().__init__(SockjsWire, http)

@@ -6,8 +6,8 @@ import pytest
 
 from mycelia.testing.engines import EngineCheck, engine_checks
 from mycelia.transports.asgi.engine import AsgiEngine
+from mycelia.transports.engine_registry import load_engine
 from mycelia.transports.memory.engine import MemoryEngine
-from mycelia.transports.seam import load_engine
 from tests.integration.asgi_places import PLACES, HttpParser
 from tests.integration.socketio_place import PlainSocketio, SocketioPlace
 from tests.integration.sockjs_place import PathSockjs, SockjsPlace
@@ -21,7 +21,7 @@ MARKS = {
 UNDER = [
     pytest.param(check, name, id=f"{name}-{check}", marks=MARKS.get(name, ()))
     for name, place in PLACES.items()
-    for check in engine_checks(AsgiEngine.abilities | place().abilities)
+    for check in engine_checks(AsgiEngine.capabilities | place().capabilities)
 ]
 
 
@@ -33,7 +33,7 @@ async def test_engine(check: EngineCheck, engine: str) -> None:
 
 
 @pytest.mark.every_loop
-@pytest.mark.parametrize("check", engine_checks(MemoryEngine.abilities), ids=str)
+@pytest.mark.parametrize("check", engine_checks(MemoryEngine.capabilities), ids=str)
 async def test_the_memory_engine(check: EngineCheck) -> None:
     await check(MemoryEngine)
 
@@ -43,13 +43,13 @@ async def test_the_asgi_engine(check: EngineCheck, server: str) -> None:
     await check(AsgiEngine, PLACES[server]())
 
 
-@pytest.mark.parametrize("check", engine_checks(PlainSocketio.abilities | SocketioPlace.abilities), ids=str)
+@pytest.mark.parametrize("check", engine_checks(PlainSocketio.capabilities | SocketioPlace.capabilities), ids=str)
 @each_parser
 async def test_the_socketio_engine(check: EngineCheck, http: HttpParser) -> None:
     await check(PlainSocketio, SocketioPlace(http))
 
 
-@pytest.mark.parametrize("check", engine_checks(PathSockjs.abilities | SockjsPlace.abilities), ids=str)
+@pytest.mark.parametrize("check", engine_checks(PathSockjs.capabilities | SockjsPlace.capabilities), ids=str)
 @each_parser
 async def test_the_sockjs_engine(check: EngineCheck, http: HttpParser) -> None:
     await check(PathSockjs, SockjsPlace(http))

@@ -23,7 +23,8 @@ from mycelia.net.certificates import TlsConfig
 from mycelia.protocol.ws.frames import Opcode, mask_frame
 from mycelia.testing import EngineCheck, FaultProxy, engine_checks
 from mycelia.testing.wire import TcpWire
-from mycelia.transports.seam import Engine, load_engine
+from mycelia.transports.engine_registry import load_engine
+from mycelia.transports.seam import Engine
 from mycelia.websocket import WebSocketFacet, WebSocketSubsystem
 from tests.integration.harness import each_engine, handshake, until, within
 from tests.support.certificates import Issued, issue

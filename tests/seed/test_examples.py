@@ -9,7 +9,8 @@ import pytest
 from mycelia import Message, MessageSystem
 from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.testing import HandshakeRefused, MockWebSocketClient, create_mock_websocket_client
-from mycelia.transports.seam import EngineOptions, load_engine
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.engine_registry import load_engine
 from mycelia.websocket import WebSocketSubsystem
 from tests.integration.harness import until
 

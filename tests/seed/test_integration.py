@@ -9,7 +9,8 @@ import pytest
 
 from mycelia.kernel.messages.message import Message, valid_trace_id
 from mycelia.testing import create_mock_websocket_client
-from mycelia.transports.seam import EngineOptions, engine_names, load_engine
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.engine_registry import engine_names, load_engine
 from mycelia.websocket import WebSocketSubsystem
 from tests.seed.stage import Stage, each_engine, serving
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from mycelia.errors import InvalidPath
@@ -16,7 +16,6 @@ from mycelia.protocol.ws.handshake import BadHandshake, Handshake, Headers, Http
 
 __all__ = [
     "NOT_SERVING",
-    "CanServe",
     "Event",
     "Receive",
     "Scope",
@@ -34,17 +33,6 @@ Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
-
-
-@runtime_checkable
-class CanServe(Protocol):
-    """An engine that is given what an ASGI server received, instead of listening.
-
-    `path` is that of the request below the endpoint's mount. A class attribute `prefix = True` asks for everything
-    below the endpoint's path, plain requests too; without it the engine gets that path alone.
-    """
-
-    async def serve(self, scope: Scope, receive: Receive, send: Send, path: str | None = None) -> None: ...
 
 
 NOT_SERVING = HttpReply(503, b"not serving\n", (("Retry-After", "5"),))

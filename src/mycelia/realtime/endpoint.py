@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from inspect import isfunction
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mycelia.config.sections import below
@@ -14,8 +13,10 @@ from mycelia.net.listen_address import asked_of_place, urls_of
 from mycelia.realtime.admission.file_descriptors import descriptor_limit
 from mycelia.realtime.admission.handshake import Gate
 from mycelia.realtime.config.config import HOST, PORT, Config, ServerConfig
-from mycelia.transports.capabilities import ABILITIES
-from mycelia.transports.seam import Engine, EngineOptions, engines_that, load_engine
+from mycelia.transports.capabilities import CAPABILITIES
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.engine_registry import EngineFactory, engine_class, engines_with, load_engine
+from mycelia.transports.seam import CanServe, Engine
 
 __all__ = ["Served", "check_abilities", "engine_options", "served", "urls"]
 
@@ -40,10 +41,9 @@ def served(servers: Sequence[ServerConfig]) -> list[Served]:
     """
     found: list[Served] = []
     for at, server in enumerate(servers):
-        kind = load_engine(server.type)
-        if hasattr(kind, "serve"):
-            below = bool(getattr(kind, "prefix", False))
-            each = Served(at, server.type, server.path, server.path.rstrip("/"), below)
+        kind = engine_class(load_engine(server.type))
+        if kind is not None and issubclass(kind, CanServe):
+            each = Served(at, server.type, server.path, server.path.rstrip("/"), kind.prefix)
             for first in found:
                 _check_reached(first, each)
             found.append(each)
@@ -59,16 +59,17 @@ def _check_reached(first: Served, later: Served) -> None:
         raise ConfigError("websocket.path", f"{problem}; expected it before that one in the list, or at another path")
 
 
-def check_abilities(server: ServerConfig, engine: Engine | Callable[[], Engine]) -> None:
-    """Raises ConfigError for what the engine of an endpoint cannot do, naming those that can.
+def check_abilities(server: ServerConfig, engine: EngineFactory) -> None:
+    """Raise ConfigError for what the engine of an endpoint cannot do. The error names the engines that can.
 
-    An engine's class says as much as an engine; of another factory nothing is known.
+    Only an engine class declares what it can do. A factory function is not checked; the engine that it makes is.
     """
-    if isfunction(engine):
+    kind = engine_class(engine)
+    if kind is None:
         return
     with below("websocket"):
-        name, able = f"the engine {server.type!r}", getattr(engine, "abilities", ())
-        check_asked(name, able, _asked(server, hasattr(engine, "serve")), ABILITIES, engines_that)
+        asked = _asked(server, issubclass(kind, CanServe))
+        check_asked(f"the engine {server.type!r}", kind.capabilities, asked, CAPABILITIES, engines_with)
 
 
 def _asked(server: ServerConfig, served: bool) -> tuple[Asked, ...]:
@@ -101,10 +102,10 @@ def engine_options(server: ServerConfig, config: Config, gate: Gate, certificate
         ping_interval=limits.ping_interval,
         ping_timeout=limits.ping_timeout,
         inbound_bytes=limits.inbound_bytes,
-        door=gate.door,
+        accept_control=gate.door,
         allowed_origins=server.allowed_origins,
-        screen=lambda request: gate.screen(server, request),
-        abused=gate.abused,
+        check_request=lambda request: gate.screen(server, request),
+        too_many_rejections=gate.abused,
         max_descriptor=descriptor_limit(config.overload.spare_descriptors),
         library=server.options,
     )
@@ -112,7 +113,4 @@ def engine_options(server: ServerConfig, config: Config, gate: Gate, certificate
 
 def urls(server: ServerConfig, engine: Engine) -> list[str]:
     """Where clients find an endpoint that listens: `wss://192.0.2.1:443/ws`, `ws+unix:/run/app.sock:/ws`."""
-    first = engine.address()
-    several = getattr(engine, "addresses", None)
-    found = several() if several is not None else [] if first is None else [first]
-    return urls_of("ws", server, found, server.path)
+    return urls_of("ws", server, engine.addresses(), server.path)

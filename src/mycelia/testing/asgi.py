@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mycelia.protocol.ws.handshake import Accept
 from mycelia.testing.lifespan import AsgiApp, while_served
 from mycelia.testing.peers import EchoPeer
 from mycelia.transports.asgi.engine import AsgiEngine
-from mycelia.transports.seam import EngineOptions
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.seam import Accept
 
 __all__ = ["application"]
 

@@ -18,12 +18,14 @@ from functools import partial
 
 from mycelia.errors import EngineError
 from mycelia.protocol.ws.deflate import DeflateSettings, Negotiator
-from mycelia.protocol.ws.handshake import Accept, Handshake
+from mycelia.protocol.ws.handshake import Handshake
 from mycelia.testing.asgi import application
 from mycelia.testing.lifespan import serve_app
 from mycelia.testing.peers import EchoPeer
 from mycelia.testing.protocols import PROTOCOLS, serve_protocol
-from mycelia.transports.seam import EngineOptions, load_engine
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.engine_registry import make_engine
+from mycelia.transports.seam import Accept
 
 __all__ = ["EchoPeer", "main", "serve"]
 
@@ -37,10 +39,10 @@ async def serve(engine_name: str, port: int, max_bytes: int, deflate: bool = Fal
         settings = {"ws": "websockets-sansio", "ws_max_size": max_bytes, "ws_per_message_deflate": deflate}
         await serve_app(application(max_bytes), port, partial(_tell, engine_name), **settings)
         return
-    engine = load_engine(engine_name)()
+    engine = make_engine(engine_name)
     everything = DeflateSettings(server_context=True, client_context=True, threshold_bytes=0)
     negotiator = Negotiator(everything) if deflate else None
-    if deflate and "deflate" not in getattr(engine, "abilities", ()):
+    if deflate and "deflate" not in engine.capabilities:
         raise EngineError(f"the {engine_name} engine cannot compress")
 
     def admit(request: Handshake) -> Accept:

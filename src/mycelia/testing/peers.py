@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mycelia.transports.seam import Control, Transport
+from mycelia.transports.seam import CanPause, Control, Transport
 
 __all__ = ["ClosingPeer", "EchoPeer"]
 
@@ -23,9 +23,8 @@ class EchoPeer:
     def control(self, kind: Control, payload: bytes) -> None: ...
 
     def congested(self, full: bool) -> None:
-        pause = getattr(self._transport, "pause" if full else "resume", None)
-        if pause is not None:
-            pause()
+        if isinstance(self._transport, CanPause):
+            (self._transport.pause if full else self._transport.resume)()
 
     def leaving(self) -> None: ...
 

@@ -18,7 +18,7 @@ from mycelia.protocol.socketio.namespaces import Bounds, Called, Joining, Namesp
 from mycelia.testing.draft76 import OldHandshakes
 from mycelia.testing.lifespan import AsgiApp, Told, serve_app, while_served
 from mycelia.testing.sockjs import sockjs_app
-from mycelia.transports.seam import EngineOptions
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.socketio.session_manager import Station
 from mycelia.transports.socketio.session_transport import Line, Rider
 

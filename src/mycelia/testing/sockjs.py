@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mycelia.asgi.scope import path_of
-from mycelia.protocol.ws.handshake import Accept
 from mycelia.testing.lifespan import AsgiApp, while_served
 from mycelia.testing.peers import ClosingPeer, EchoPeer
-from mycelia.transports.seam import EngineOptions
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.seam import Accept
 from mycelia.transports.sockjs.engine import SockjsEngine
 
 __all__ = ["sockjs_app"]

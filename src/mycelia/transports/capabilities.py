@@ -1,7 +1,7 @@
-"""What an engine may be able to do besides what every engine must.
+"""The names of what an engine may be able to do besides what every engine must.
 
-An engine declares the names of its abilities in `abilities`, a set. Configuration that needs one which an engine lacks
-is refused when the subsystem is built, and the engine suite asks only for those that are declared.
+An engine declares its capabilities as a set of these names. A configuration that needs a capability which its engine
+lacks raises ConfigError when the subsystem is made. The engine suite checks only what an engine declares.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from collections.abc import Mapping
 
 from mycelia.net.capabilities import PLACES
 
-__all__ = ["ABILITIES", "WIRE"]
+__all__ = ["CAPABILITIES", "WIRE"]
 
-ABILITIES: Mapping[str, str] = {
+CAPABILITIES: Mapping[str, str] = {
     # what a configuration may ask for
     **PLACES,
     "deflate": "compress",
     "pages": "answer requests for other paths",
     "subprotocols": "speak subprotocols of the application's",
     # what the engine suite asks for
-    "accept": "turn connections away at the accept, and end those whose handshake does not come",
-    "head": "judge the head of a request, as it was sent",
-    "headers": "answer a handshake with headers of the gate's",
-    "frames": "judge frames, and show control frames and what is unusual",
-    "payload": "carry any payload as it is",
-    "closing": "wait for the answer to its Close, and tell of it",
-    "codes": "say with which code and reason it closes",
-    "close_codes": "tell with which code and reason a client closed",
-    "reset": "end a connection without a Close",
+    "accept": "refuse connections at the accept, and end those whose handshake takes too long",
+    "head": "check a request head as the client sent it",
+    "headers": "add headers to the response to a handshake",
+    "frames": "check frames, and report control frames and unusual frames",
+    "payload": "carry any payload unchanged",
+    "closing": "wait for the answer to its Close frame, and report it",
+    "codes": "send the code and reason of a close",
+    "close_codes": "report the code and reason of a client's Close frame",
+    "reset": "end a connection without a Close frame",
 }
-"""Every ability there is, as it follows "can"."""
+"""All capabilities, each with the words that follow "can" in an error message."""
 
 WIRE = frozenset(
     {
@@ -37,4 +37,4 @@ WIRE = frozenset(
         *("pages", "payload", "reset", "subprotocols"),
     }
 )
-"""What an engine can that reads and writes the bytes of its connections itself."""
+"""The capabilities of an engine that reads and writes the bytes of its connections itself."""

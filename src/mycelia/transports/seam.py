@@ -1,289 +1,279 @@
-"""The seam between the subsystem and a WebSocket library.
+"""The seam between an engine and the code above it: who calls whom, and with what.
 
-An engine listens, completes handshakes that its `admit` handler accepts, turns a byte stream into whole
-messages and writes what it is given. It decides nothing else: limits, order, authentication, heartbeats
-and counting are above the seam, once, and so hold for every engine. `mycelia.testing` proves an engine.
+An engine accepts connections, completes the handshakes that its `admit` handler accepts, turns bytes into whole
+messages and writes what it is given. It decides nothing else. Limits, order, authentication, heartbeats and counters
+live above the seam, so they hold for every engine.
 
-Who calls whom: the engine asks `Gate.admit` for each handshake and then calls the `Peer` that the gate
-named; the subsystem calls the `Transport` that the engine hands to `Peer.opened`.
+An engine calls the `Admit` handler once for each handshake. An `Accept` names the `Peer` that the engine calls from
+then on. The engine gives that peer a `Transport` in `Peer.opened`. `mycelia.testing.engines` checks all of this.
 """
 
 from __future__ import annotations
 
-import logging
-import ssl
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
-from mycelia.errors import EngineError, NotRunning
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
+from mycelia.asgi.scope import Receive, Scope, Send
+from mycelia.protocol.wire.codec import Codec
+from mycelia.protocol.ws.deflate import Compression
+from mycelia.protocol.ws.handshake import Handshake, HttpReply
+from mycelia.transports.engine_options import EngineOptions
 
-__all__ = [
-    "Admit",
-    "CanFrame",
-    "CanPause",
-    "CanPing",
-    "Control",
-    "Door",
-    "Engine",
-    "EngineOptions",
-    "Gate",
-    "OpenDoor",
-    "Peer",
-    "SilentLogger",
-    "Transport",
-    "check_event",
-    "check_start",
-    "engine_names",
-    "engines_that",
-    "is_engine",
-    "load_engine",
-]
-
-Admit = Callable[[Handshake], Accept | HttpReply]
+__all__ = ["Accept", "Admit", "CanFrame", "CanPause", "CanPing", "CanServe", "Control", "Engine", "Peer", "Transport"]
 
 
 class Control(Enum):
-    """What reaches a peer besides messages, where the library shows it."""
+    """Events other than messages, which an engine reports if its library shows them."""
 
     PING = "ping"
     PONG = "pong"
     EMPTY_FRAGMENT = "empty fragment"
-    FRAGMENT = "fragment"  # with a payload, and not the last of its message
+    FRAGMENT = "fragment"  # has a payload and is not the last fragment of its message
 
 
 class Transport(Protocol):
-    """One peer's pipe. Every call returns at once; after `close` or `abort` every call does nothing."""
+    """The sending side of one connection.
+
+    Every call returns at once. After `close` or `abort`, every call does nothing.
+    """
+
+    @property
+    def native(self) -> object:
+        """The library's own object for this connection, such as an `asyncio.Transport` or an ASGI scope."""
+
+    @property
+    def deadline(self) -> float | None:
+        """The event-loop time by which handshake, authentication and `connect` must be complete, or None."""
+
+    @property
+    def compression(self) -> Compression | None:
+        """The compression that the handshake agreed on; code that writes finished frames needs it."""
 
     @property
     def buffered(self) -> int:
-        """Bytes written here that the operating system has not taken yet."""
+        """The number of bytes that the operating system has not taken yet."""
 
     def send(self, payload: bytes, binary: bool) -> None:
-        """Sends one message as one frame."""
+        """Send one message as one frame.
+
+        Args:
+            payload: The whole message. For a text message it is UTF-8.
+            binary: True for a binary message, False for a text message.
+        """
+
+    def accepted(self, connection_id: str) -> None:
+        """Report that the application has accepted the connection. Its greeting follows.
+
+        Called once, after authentication and `connect`. Most transports do nothing; a protocol that confirms a
+        connection with its id (Socket.IO) does so here.
+
+        Args:
+            connection_id: The id of the accepted connection.
+        """
 
     def close(self, code: int, reason: str) -> None:
-        """Sends Close once, drops later input, and ends the connection when the peer answers or 2 s later."""
+        """Send a Close frame, drop later input, and end the connection after the peer's answer.
+
+        Args:
+            code: A close code that may be sent (RFC 6455 §7.4).
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: The code or the reason may not be sent.
+        """
 
     def abort(self) -> None:
-        """Ends the connection now; what is not yet sent is lost."""
-
-    def extra(self, name: str) -> object:
-        """None for a name that it does not know.
-
-        `"native"` is the library's own object for this connection; `"deadline"` the time of the loop by which
-        the handshake, and whatever follows it before acceptance, must be done; `"compression"` what was agreed on
-        in the handshake, for whoever writes finished frames.
-        """
+        """End the connection now. Data that is still buffered is lost."""
 
 
 @runtime_checkable
 class CanFrame(Protocol):
-    """A transport that takes finished RFC 6455 frames, so that a broadcast is framed once for everybody."""
+    """A transport that takes finished RFC 6455 frames, so that a broadcast is framed once for all receivers."""
 
-    def send_frame(self, frame: bytes) -> None: ...
+    def send_frame(self, frame: bytes) -> None:
+        """Send one finished frame.
+
+        Args:
+            frame: Header and payload, not masked.
+        """
 
 
 @runtime_checkable
 class CanPing(Protocol):
     """A transport that sends Ping frames and reports Pongs (RFC 6455 §5.5.2)."""
 
-    def ping(self, payload: bytes) -> None: ...
+    def ping(self, payload: bytes) -> None:
+        """Send a Ping frame.
+
+        Args:
+            payload: At most 125 bytes.
+
+        Raises:
+            ValueError: The payload is too long.
+        """
 
 
 @runtime_checkable
 class CanPause(Protocol):
-    """A transport that can stop reading its socket; what was read before still arrives.
+    """A transport that can stop reading its socket. Data that was read before still arrives.
 
-    After `close` too: a peer that abuses is then not even read, and goes when the time for its Close is over.
+    A transport may be paused after `close` too: an abusive peer is then not read until the time for its Close is over.
     """
 
-    def pause(self) -> None: ...
+    def pause(self) -> None:
+        """Stop reading."""
 
-    def resume(self) -> None: ...
+    def resume(self) -> None:
+        """Read again."""
 
 
 class Peer(Protocol):
-    """What the subsystem gives an engine for one connection. Calls are plain, quick, and never raise."""
+    """The receiver of one connection's events, which the `admit` handler names in its `Accept`.
 
-    def opened(self, transport: Transport) -> None: ...
+    Calls return quickly. They do not raise.
+    """
 
-    def received(self, payload: bytes, binary: bool) -> None: ...
+    def opened(self, transport: Transport) -> None:
+        """Handle the end of the handshake; the first call.
 
-    def control(self, kind: Control, payload: bytes) -> None: ...
+        Args:
+            transport: The transport of this connection.
+        """
 
-    def congested(self, full: bool) -> None: ...
+    def received(self, payload: bytes, binary: bool) -> None:
+        """Handle one whole message.
+
+        Args:
+            payload: The message, decompressed. The payload of a text message is valid UTF-8.
+            binary: True for a binary message, False for a text message.
+        """
+
+    def control(self, kind: Control, payload: bytes) -> None:
+        """Handle an event that is not a message. Limits on floods of such events rely on this call.
+
+        Args:
+            kind: The event.
+            payload: The payload of the frame.
+        """
+
+    def congested(self, full: bool) -> None:
+        """Handle a change of congestion.
+
+        Args:
+            full: True if the buffer has exceeded the high-water mark, False if the buffer has drained since.
+        """
 
     def leaving(self) -> None:
-        """The peer's Close has come: nothing can be sent any more, and `closed` follows."""
+        """Handle the peer's Close frame: nothing can be sent any more, and `closed` follows."""
 
     def failed(self, code: int, reason: str) -> None:
-        """The peer broke the protocol; Close with this code is on its way and `closed` follows."""
+        """Handle a protocol error of the peer: the engine sends a Close frame, and `closed` follows.
+
+        Args:
+            code: The close code that the engine sends.
+            reason: The reason that the engine sends.
+        """
 
     def closed(self, code: int, reason: str) -> None:
-        """The last call, made exactly once: the peer's code, 1005 for an empty Close, 1006 for none."""
+        """Handle the end of the connection; the last call, made exactly once.
+
+        Args:
+            code: The peer's close code, 1005 for a Close frame without a code, 1006 if no Close frame came.
+            reason: The peer's reason.
+        """
 
 
-class Gate(Protocol):
-    """Decides a handshake at once."""
+@dataclass(slots=True)
+class Accept:
+    """The decision to accept a handshake.
 
-    def admit(self, request: Handshake) -> Accept | HttpReply: ...
+    Attributes:
+        peer: The object that receives the connection's events.
+        subprotocol: The chosen subprotocol, one that the client offered.
+        headers: Headers to add to the 101 response, as far as the engine can (capability `headers`).
+        compression: The agreed compression, for engines with the capability `deflate`.
+    """
 
-
-class Door(Protocol):
-    """Decides at the TCP accept, before a byte was read, whether a connection may stay."""
-
-    def enter(self, host: str) -> bool:
-        """Whether a connection from `host` may stay; the engine resets it if not, and owes `leave` if so."""
-
-    def leave(self, host: str) -> None:
-        """Its handshake is over, one way or the other; called exactly once."""
-
-    def misread(self, status: int) -> None:
-        """A head was refused with this status before the gate saw it: not well-formed, too large, or too late."""
+    peer: Peer
+    subprotocol: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    compression: Compression | None = None
 
 
-class OpenDoor:
-    """Turns nobody away."""
-
-    __slots__ = ()
-
-    def enter(self, host: str) -> bool:
-        return True
-
-    def leave(self, host: str) -> None: ...
-
-    def misread(self, status: int) -> None: ...
-
-
-class SilentLogger(logging.LoggerAdapter[logging.Logger]):
-    """The logger to give a library that logs what peers send: nothing of that may reach a log."""
-
-    def isEnabledFor(self, level: int) -> bool:
-        return False
-
-
-def _anybody(request: Handshake) -> HttpReply | None:
-    return None
-
-
-def _never(session: str) -> bool:
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What `Engine.start` needs: where to listen, and the limits that a library must know to keep."""
-
-    host: str | tuple[str, ...] = "127.0.0.1"
-    port: int = 0
-    unix_socket: str | None = None  # a path, instead of `host` and `port`
-    socket_mode: int = 0o600  # of the file at that path
-    tls: Callable[[], ssl.SSLContext] | None = None  # asked for each connection, so that certificates can be renewed
-    path: str = ""  # of the endpoint, for an engine that serves what is below it; empty for any
-    max_message_bytes: int = 1024 * 1024
-    handshake_timeout: float = 30.0
-    close_timeout: float = 2.0
-    ping_interval: float = 25.0  # for an engine whose protocol has a heartbeat of its own; 0 for as it likes
-    ping_timeout: float = 20.0
-    high_water_bytes: int = 64 * 1024
-    backlog: int = 1024
-    inbound_bytes: int = 64 * 1024 * 1024
-    door: Door = field(default_factory=OpenDoor)
-    allowed_origins: tuple[str, ...] = ()  # besides its own; for an engine that serves pages for others to show
-    screen: Callable[[Handshake], HttpReply | None] = _anybody  # why a plain request is not served, for its origin
-    abused: Callable[[str], bool] = _never  # a session is refused a connection in it: whether once too often (4429)
-    max_descriptor: int = 0  # an accepted socket with this number or a higher one is reset; 0 for no limit
-    library: Mapping[str, Any] = field(default_factory=dict)
+Admit = Callable[[Handshake], Accept | HttpReply]
+"""Decides a handshake: an `Accept` that names the peer, or the HTTP response that rejects it."""
 
 
 class Engine(Protocol):
-    """The seed's adapter: `start(options)`, `stop()`, `on(event, handler)`."""
+    """An adapter for one WebSocket library or one ASGI protocol. `BaseEngine` implements most of it.
 
-    name: str
+    The class attributes are declarations. Code above the seam reads them before it makes an engine.
+
+    Attributes:
+        name: The name of the engine in logs and errors.
+        capabilities: What this engine can do besides what every engine must; see `mycelia.transports.capabilities`.
+        framed: True if its transports take finished frames (`CanFrame`).
+        codec: The codec of all its connections, for a protocol that has only one; None to negotiate a subprotocol.
+        prefix: True if an engine that serves ASGI requests (`CanServe`) wants all paths below the endpoint's path.
+        refused_for_descriptors: The number of connections that were refused for lack of file descriptors.
+    """
+
+    name: ClassVar[str]
+    capabilities: ClassVar[frozenset[str]]
+    framed: ClassVar[bool]
+    codec: ClassVar[Codec | None]
+    prefix: ClassVar[bool]
+    refused_for_descriptors: int
 
     async def start(self, options: EngineOptions) -> None:
-        """Listens. Raises the `OSError` of a failed bind and is then as before."""
+        """Start to listen, or to serve.
+
+        Args:
+            options: The addresses and limits, which hold until `stop`.
+
+        Raises:
+            NotRunning: The engine is already running.
+            EngineError: There is no `admit` handler, or `options.library` has an option that the engine does not know.
+            OSError: An address cannot be bound. The engine is then as it was before the call.
+        """
 
     async def stop(self) -> None:
-        """Stops listening, refuses half-open handshakes, and aborts what is still connected."""
+        """Stop listening, reject half-open handshakes, and abort the open connections. Idempotent."""
 
     def on(self, event: Literal["admit"], handler: Admit) -> None:
-        """Sets who decides handshakes; must be called before `start`."""
+        """Set the handler that decides handshakes. Call it before `start`.
+
+        Args:
+            event: Always `"admit"`.
+            handler: The handler.
+
+        Raises:
+            EngineError: The event is unknown.
+        """
 
     def address(self) -> tuple[str, int] | None:
-        """Where the engine listens; None when it does not, or has no address."""
+        """Return the first TCP address that the engine listens on, or None."""
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return all TCP addresses that the engine listens on, in the order of the options."""
 
 
-def check_event(event: str) -> None:
-    """What every engine's `on` checks. Raises EngineError for an event that there is not."""
-    if event != "admit":
-        raise EngineError(f"expected the event 'admit', got {event!r}")
+@runtime_checkable
+class CanServe(Protocol):
+    """An engine that does not listen: an ASGI server, or an application in one, calls `serve` for each request.
 
-
-def check_start(
-    name: str, running: bool, admit: Admit | None, given: Collection[str], known: Collection[str] = ()
-) -> None:
-    """What every engine's `start` checks first: `given` are the library options that it got, `known` those it has.
-
-    Raises NotRunning when it runs already, and EngineError without `on("admit", …)` or for an option it does not have.
+    The engine receives the requests for the endpoint's path. With `prefix = True` it receives all requests below that
+    path too, including plain HTTP requests.
     """
-    if running:
-        raise NotRunning(f"the {name} engine is already running; stop() it first")
-    if admit is None:
-        raise EngineError("expected on('admit', handler) before start()")
-    if unknown := set(given) - set(known):
-        every = ", ".join(sorted(known)) or "none"
-        raise EngineError(f"unknown option {min(unknown)!r} for the {name} engine; known: {every}")
 
+    async def serve(self, scope: Scope, receive: Receive, send: Send, path: str | None = None) -> None:
+        """Serve one `websocket` or `http` scope. Returns when the request or the connection has ended.
 
-# name → (module, class); a module is imported when its engine is first asked for.
-_BUILT_IN: Mapping[str, str] = {
-    "picows": "mycelia.transports.tcp.picows:PicowsEngine",
-    "websockets": "mycelia.transports.tcp.websockets:WebsocketsEngine",
-    "memory": "mycelia.transports.memory.engine:MemoryEngine",
-    "asgi": "mycelia.transports.asgi.engine:AsgiEngine",
-    "socketio": "mycelia.transports.socketio.engine:SocketioEngine",
-    "sockjs": "mycelia.transports.sockjs.engine:SockjsEngine",
-}
-_ALIASES: Mapping[str, str] = {"uws": "picows", "ws": "websockets", "socket.io": "socketio"}
-
-
-def is_engine(name: str) -> bool:
-    """Whether `load_engine` knows the name; looks at what is installed only for a foreign one."""
-    return name in _BUILT_IN or name in _ALIASES or name in engine_names()
-
-
-def engine_names() -> list[str]:
-    """Every engine name that `load_engine` takes: built in, aliases and installed entry points."""
-    installed = {entry.name for entry in entry_points(group="mycelia.engines")}
-    return sorted({*_BUILT_IN, *_ALIASES, *installed})
-
-
-def engines_that(ability: str) -> list[str]:
-    """The engines of ours that declare an ability; one whose library is not installed is not named."""
-    found = []
-    for name in _BUILT_IN:
-        with suppress(ImportError):
-            if ability in getattr(load_engine(name), "abilities", ()):
-                found.append(name)
-    return found
-
-
-def load_engine(name: str) -> Callable[[], Engine]:
-    """The factory of the engine called `name`. Raises EngineError naming the known ones."""
-    target = _BUILT_IN.get(_ALIASES.get(name, name))
-    if target is not None:
-        module, _, attribute = target.partition(":")
-        factory: Callable[[], Engine] = getattr(import_module(module), attribute)
-        return factory
-    for entry in entry_points(group="mycelia.engines"):
-        if entry.name == name:
-            loaded: Callable[[], Engine] = entry.load()
-            return loaded
-    raise EngineError(f"unknown engine type {name!r}; known: {', '.join(engine_names())}")
+        Args:
+            scope: The ASGI scope.
+            receive: The ASGI `receive` callable.
+            send: The ASGI `send` callable.
+            path: The path below the endpoint's mount point, or None to take it from the scope.
+        """

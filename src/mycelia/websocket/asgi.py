@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from mycelia.asgi.scope import NOT_SERVING, CanServe, Receive, Scope, Send, answer, path_of, refuse
+from mycelia.asgi.scope import NOT_SERVING, Receive, Scope, Send, answer, path_of, refuse
 from mycelia.errors import ConfigError
 from mycelia.realtime.config.config import load_config
 from mycelia.realtime.endpoint import served
 from mycelia.serving.lifespan import Reminder, live
-from mycelia.transports.socketio.uvicorn_bridge import Carriage, Junction
+from mycelia.transports.seam import CanServe
+from mycelia.transports.socketio.uvicorn_bridge import CanCarry, Carriage, Junction
 
 if TYPE_CHECKING:
     from mycelia.websocket.subsystem import WebSocketSubsystem
@@ -85,7 +86,8 @@ class AsgiApplication:
         facet = self._subsystem.find("websocket")
         for each in self._served if facet is not None else ():
             if path.rstrip("/") == each.own:
-                return cast("Carriage | None", getattr(facet.engines[each.at], "carriage", None))
+                engine = facet.engines[each.at]
+                return engine.carriage if isinstance(engine, CanCarry) else None
         return None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

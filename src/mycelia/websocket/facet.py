@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mycelia.asgi.scope import CanServe
 from mycelia.errors import ConnectionNotFound, Disabled, NotRunning
 from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.routing.router import RouteSettings
@@ -25,7 +24,8 @@ from mycelia.realtime.inbound.resolver import handler_route
 from mycelia.realtime.lifecycle.drain import Drain
 from mycelia.realtime.lifecycle.lifecycle import ConnectionEvent
 from mycelia.realtime.outbound.broadcaster import BroadcastResult, Filter
-from mycelia.transports.seam import Engine, load_engine
+from mycelia.transports.engine_registry import make_engine
+from mycelia.transports.seam import CanServe, Engine
 
 if TYPE_CHECKING:
     from mycelia.kernel.system import MessageSystem
@@ -44,8 +44,9 @@ class WebSocketFacet(Facet):
         self._runtime = Runtime(config, system, subsystem)
         self._engines: list[tuple[ServerConfig, Engine]] = []
         for server in config.websocket:
-            self._engines.append((server, load_engine(server.type)()))
-            check_abilities(*self._engines[-1])
+            engine = make_engine(server.type)
+            check_abilities(server, type(engine))
+            self._engines.append((server, engine))
         self._certificates = Certificates("websocket", config.websocket)
         self._moving = asyncio.Lock()
         self._running = False
@@ -77,7 +78,7 @@ class WebSocketFacet(Facet):
                     await engine.stop()
                 raise
             self._running = True
-            self._runtime.pressure.start(lambda: sum(getattr(each, "starved", 0) for each in self.engines))
+            self._runtime.pressure.start(lambda: sum(each.refused_for_descriptors for each in self.engines))
         for server, engine in self._engines:
             where = " and ".join(urls(server, engine)) or f"{server.path} and no port of its own"
             logger.info("listening with %s on %s", engine.name, where)
@@ -297,10 +298,9 @@ class WebSocketFacet(Facet):
 
     def _connect(self, server: ServerConfig, engine: Engine) -> None:
         runtime = self._runtime
-        framed = bool(getattr(engine, "framed", True))
         deflate = server.deflate
         negotiator = None if deflate is None else Negotiator(deflate)
-        runtime.gate.speak(server.type, getattr(engine, "codec", None))
-        engine.on("admit", lambda request: runtime.gate.admit(server, framed, request, negotiator))
+        runtime.gate.speak(server.type, engine.codec)
+        engine.on("admit", lambda request: runtime.gate.admit(server, engine.framed, request, negotiator))
         if not server.client_tracking:
             logger.warning("websocket.options.clientTracking has no effect: connections are always tracked")

@@ -12,7 +12,7 @@ from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.realtime.config.config import load_config
 from mycelia.realtime.endpoint import check_abilities, served
 from mycelia.realtime.inbound.resolver import handler_route
-from mycelia.transports.seam import load_engine
+from mycelia.transports.engine_registry import load_engine
 from mycelia.websocket.asgi import AsgiApplication
 from mycelia.websocket.hook import use_websockets
 

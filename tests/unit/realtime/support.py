@@ -11,11 +11,13 @@ from typing import Any
 
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
+from mycelia.protocol.ws.deflate import Compression
 from mycelia.protocol.ws.frames import FrameParser, Opcode
-from mycelia.protocol.ws.handshake import Accept, Handshake, Headers
+from mycelia.protocol.ws.handshake import Handshake, Headers
 from mycelia.realtime.config.config import load_config
 from mycelia.realtime.connection.connection import WebSocketConnection
 from mycelia.realtime.core import Runtime
+from mycelia.transports.seam import Accept
 from mycelia.websocket import WebSocketSubsystem
 
 __all__ = ["FakeTransport", "PlainTransport", "Room", "TimeLoop", "handshake", "in_fake_time", "room", "turns", "until"]
@@ -41,6 +43,16 @@ class PlainTransport:
         self.closings: list[tuple[int, str]] = []
         self.aborted = 0
         self.buffered = 0
+        self.deadline: float | None = None
+        self.compression: Compression | None = None
+        self.acceptances: list[str] = []
+
+    @property
+    def native(self) -> object:
+        return self
+
+    def accepted(self, connection_id: str) -> None:
+        self.acceptances.append(connection_id)
 
     def send(self, payload: bytes, binary: bool) -> None:
         self.sent.append((payload, binary))
@@ -50,9 +62,6 @@ class PlainTransport:
 
     def abort(self) -> None:
         self.aborted += 1
-
-    def extra(self, name: str) -> object:
-        return self if name == "native" else None
 
 
 class FakeTransport(PlainTransport):

@@ -11,8 +11,8 @@ from mycelia import ConfigError, MessageSystem
 from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.realtime.config.config import ServerConfig
 from mycelia.realtime.endpoint import check_abilities
-from mycelia.transports.capabilities import ABILITIES, WIRE
-from mycelia.transports.seam import engines_that, load_engine
+from mycelia.transports.capabilities import CAPABILITIES, WIRE
+from mycelia.transports.engine_registry import engines_with, load_engine, make_engine
 from mycelia.websocket import WebSocketSubsystem
 
 ENGINES = ("picows", "websockets", "memory", "asgi", "socketio", "sockjs")
@@ -59,9 +59,9 @@ def test_it_is_refused_before_anything_is_built() -> None:
 
 def test_every_declared_ability_is_one_that_there_is() -> None:
     for engine in ENGINES:
-        assert set(getattr(load_engine(engine), "abilities", ())) <= set(ABILITIES)
-    assert set(ABILITIES) >= WIRE
-    assert engines_that("tls") == ["picows", "websockets"] and engines_that("flying") == []
+        assert make_engine(engine).capabilities <= set(CAPABILITIES)
+    assert set(CAPABILITIES) >= WIRE
+    assert engines_with("tls") == ["picows", "websockets"] and engines_with("flying") == []
 
 
 def test_of_a_function_that_makes_engines_nothing_is_known() -> None:

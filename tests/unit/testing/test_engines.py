@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.testing.engines import EngineCheck, RecordingPeer, engine_checks
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.engine import MemoryEngine
-from mycelia.transports.seam import Engine, EngineOptions
+from mycelia.transports.seam import Accept, Engine
 
 CHECKS = {check.name: check for check in engine_checks()}
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from mycelia.asgi.scope import CanServe
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
-from mycelia.transports.seam import Engine, EngineOptions, OpenDoor
+from mycelia.transports.engine_options import EngineOptions, UnlimitedAccept
+from mycelia.transports.seam import Accept, CanServe, Engine
 
 __all__ = ["HEADERS", "CountingDoor", "Stand", "Visit", "plain_scope", "running", "websocket_scope"]
 
@@ -148,7 +148,7 @@ class Visit:
         await self.task
 
 
-class CountingDoor(OpenDoor):
+class CountingDoor(UnlimitedAccept):
     """Counts who is half open, and lets nobody in once it is shut."""
 
     def __init__(self) -> None:
@@ -156,14 +156,14 @@ class CountingDoor(OpenDoor):
         self.shut = False
         self.misreadings: list[int] = []
 
-    def enter(self, host: str) -> bool:
+    def acquire(self, host: str) -> bool:
         self.inside += not self.shut
         return not self.shut
 
-    def leave(self, host: str) -> None:
+    def release(self, host: str) -> None:
         self.inside -= 1
 
-    def misread(self, status: int) -> None:
+    def record_bad_request(self, status: int) -> None:
         self.misreadings.append(status)
 
 
@@ -211,7 +211,7 @@ class Stand(Generic[E]):
 @asynccontextmanager
 async def running(made: S, **options: Any) -> AsyncIterator[S]:
     """Starts a Stand; leaving it stops the engine: then all peers have been closed once, and nobody is half open."""
-    await made.engine.start(EngineOptions(**{"close_timeout": 0.05, "door": made.door, **options}))
+    await made.engine.start(EngineOptions(**{"close_timeout": 0.05, "accept_control": made.door, **options}))
     try:
         yield made
     finally:

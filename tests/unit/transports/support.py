@@ -10,9 +10,10 @@ from typing import Any, cast
 from hypothesis import strategies as st
 
 from mycelia.protocol.ws.frames import Frame, mask_frame
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
-from mycelia.transports.seam import EngineOptions
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.seam import Accept
 from mycelia.transports.stream.connection import StreamConnection
 from mycelia.transports.stream.reader import Reader
 from mycelia.transports.tcp.listener import StreamEngine

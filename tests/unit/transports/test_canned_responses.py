@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from mycelia.asgi.scope import NOT_SERVING
-from mycelia.protocol.ws.handshake import Accept, BadHandshake, Handshake, Headers, HttpReply, UpgradedHandshake
+from mycelia.protocol.ws.handshake import BadHandshake, Handshake, Headers, HttpReply, UpgradedHandshake
+from mycelia.testing.peers import EchoPeer
 from mycelia.transports.canned_responses import ask_gate
+from mycelia.transports.seam import Accept
 
 ASKED = UpgradedHandshake("GET", "/ws", Headers())
 
@@ -21,14 +23,14 @@ def raising(error: Exception) -> Callable[[Handshake], Accept | HttpReply]:
 
 
 def test_the_gate_answers() -> None:
-    accept, page = Accept(object()), HttpReply(200, b"page")
+    accept, page = Accept(EchoPeer()), HttpReply(200, b"page")
     assert ask_gate(lambda request: accept, ASKED) is accept
     assert ask_gate(lambda request: page, ASKED) is page
     assert ask_gate(None, ASKED) is NOT_SERVING
 
 
 def test_a_plain_request_is_no_handshake() -> None:
-    verdict = ask_gate(lambda request: Accept(object()), Handshake("GET", "/ws", Headers()))
+    verdict = ask_gate(lambda request: Accept(EchoPeer()), Handshake("GET", "/ws", Headers()))
     assert isinstance(verdict, HttpReply) and verdict.status == 426
 
 

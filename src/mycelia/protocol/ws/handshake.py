@@ -12,7 +12,6 @@ from base64 import b64encode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha1
 from urllib.parse import unquote_to_bytes
 
@@ -36,14 +35,12 @@ from mycelia.protocol.http.request import (
     read_request,
     redact,
 )
-from mycelia.protocol.ws.deflate import Compression
 
 __all__ = [
     "HEADER_LIMIT",
     "HEAD_LIMIT_BYTES",
     "SUBPROTOCOL_LIMIT",
     "VERSION",
-    "Accept",
     "BadHandshake",
     "Credentials",
     "Handshake",
@@ -87,16 +84,6 @@ _OWN_HEADERS = frozenset(
         "upgrade",
     }
 )
-
-
-@dataclass(slots=True)
-class Accept:
-    """The gate's yes: the peer that gets the connection, and what the 101 says besides."""
-
-    peer: object
-    subprotocol: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    compression: Compression | None = None
 
 
 def check_upgrade(handshake: Handshake) -> None:

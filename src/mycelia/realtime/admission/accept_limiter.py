@@ -13,10 +13,10 @@ from mycelia.net.address import Tally, address_key
 from mycelia.observability.counters import Limit, Refusals
 from mycelia.scheduling.rate_limiter import Rate, RateLimiter
 
-__all__ = ["Door"]
+__all__ = ["AcceptLimiter"]
 
 
-class Door:
+class AcceptLimiter:
     """Counts half-open connections by `enter` and `leave`; `enter` says whether there is room."""
 
     __slots__ = (
@@ -50,7 +50,7 @@ class Door:
     def __len__(self) -> int:
         return self._all
 
-    def enter(self, host: str) -> bool:
+    def acquire(self, host: str) -> bool:
         """Whether a connection from `host` may stay; then `leave` is owed.
 
         A peer without an address, over a socket in the file system, counts in all only.
@@ -65,12 +65,12 @@ class Door:
         self._by_address.add(key)
         return True
 
-    def leave(self, host: str) -> None:
+    def release(self, host: str) -> None:
         """Its handshake is over, one way or the other."""
         self._all -= 1
         self._by_address.remove(address_key(host))
 
-    def misread(self, status: int) -> None:
+    def record_bad_request(self, status: int) -> None:
         """Its head was refused before the gate saw it; 408 for one that was not whole in time."""
         self._refusals.add(Limit.HANDSHAKE_TIME if status == 408 else Limit.HANDSHAKE)
 

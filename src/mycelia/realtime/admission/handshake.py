@@ -21,7 +21,6 @@ from mycelia.protocol.wire.codec import CODECS, Codec, subprotocols
 from mycelia.protocol.wire.codes import Close
 from mycelia.protocol.ws.deflate import Compression, Negotiator
 from mycelia.protocol.ws.handshake import (
-    Accept,
     BadHandshake,
     Handshake,
     HttpReply,
@@ -32,10 +31,11 @@ from mycelia.protocol.ws.handshake import (
     host_allowed,
     origin_allowed,
 )
-from mycelia.realtime.admission.accept_limiter import Door
+from mycelia.realtime.admission.accept_limiter import AcceptLimiter
 from mycelia.realtime.admission.file_descriptors import affordable
 from mycelia.realtime.connection.connection import WebSocketConnection
 from mycelia.realtime.connection.principal import WatchedMetadata
+from mycelia.transports.seam import Accept
 
 if TYPE_CHECKING:
     from mycelia.realtime.config.config import ServerConfig
@@ -189,10 +189,10 @@ class Gate:
             raise ConfigError(key, f"expected a UUID or 1 to 128 printable characters, got {made!r}")
         return connection_id
 
-    def _make_door(self) -> Door:
+    def _make_door(self) -> AcceptLimiter:
         caps, limits = self._runtime.config.connection, self._limits
         most = affordable(caps.max_half_open)
-        door = Door(most, min(most, caps.max_half_open_per_address), self._runtime.refusals)
+        door = AcceptLimiter(most, min(most, caps.max_half_open_per_address), self._runtime.refusals)
         door.limit_rates(limits.accept_rate, limits.accept_rate_per_address)
         if self._proxies:
             door.spare(self._proxies.trusts)

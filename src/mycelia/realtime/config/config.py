@@ -26,7 +26,7 @@ from mycelia.realtime.config.authentication import AuthenticationConfig
 from mycelia.realtime.config.limits import LimitsConfig
 from mycelia.realtime.lifecycle.drain import DrainConfig
 from mycelia.realtime.overload.monitor import OverloadConfig
-from mycelia.transports.seam import engine_names, is_engine
+from mycelia.transports.engine_registry import engine_names, is_engine
 
 __all__ = ["HOST", "PORT", "Config", "ConnectionConfig", "RoutingConfig", "ServerConfig", "load_config"]
 

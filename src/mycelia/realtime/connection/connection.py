@@ -101,7 +101,7 @@ class WebSocketConnection:
     @property
     def socket(self) -> object:
         """The engine library's own object for this connection; None when it is gone."""
-        return None if self.transport is None else self.transport.extra("native")
+        return None if self.transport is None else self.transport.native
 
     @property
     def connected_at(self) -> datetime:
@@ -214,6 +214,8 @@ class WebSocketConnection:
     def accept(self, greeting: bytes) -> None:
         """`connect` has accepted: the greeting goes out, then what was held, then in what was held."""
         self.phase, self.accepted = Phase.OPEN, True
+        if self.transport is not None:
+            self.transport.accepted(self.id)
         if greeting:
             self.write(greeting)
         self._drain()

@@ -13,7 +13,7 @@ from mycelia.errors import MessageTooLarge
 from mycelia.protocol.wire.codec import CanSkim, Codec
 from mycelia.protocol.wire.codes import Code
 from mycelia.protocol.wire.envelope import Envelope, ProtocolFault, Request
-from mycelia.protocol.ws.deflate import Compression, Deflater
+from mycelia.protocol.ws.deflate import Deflater
 from mycelia.protocol.ws.frames import binary_header, text_header
 from mycelia.transports.seam import CanFrame, Transport
 
@@ -104,8 +104,8 @@ class Dialect:
         """What writes a packet of this dialect to `transport`."""
         if self.framed:
             write = cast(CanFrame, transport).send_frame  # asking an instance for a Protocol takes 10 µs
-            compression = transport.extra("compression")
-            if isinstance(compression, Compression) and compression.deflater.context:
+            compression = transport.compression
+            if compression is not None and compression.deflater.context:
                 reframe = compression.deflater.reframe  # here, for what is dropped before must not be in the context
                 return lambda packet: write(reframe(packet))
             return write

@@ -194,8 +194,8 @@ class Lifecycle:
 
     def _deadline(self, connection: WebSocketConnection) -> float:
         """By when it must be accepted, in the loop's time; counted from the TCP accept where that is known."""
-        given = None if connection.transport is None else connection.transport.extra("deadline")
-        if isinstance(given, float):
+        given = None if connection.transport is None else connection.transport.deadline
+        if given is not None:
             return given
         return asyncio.get_running_loop().time() + self._runtime.config.connection.connection_timeout
 

@@ -11,7 +11,7 @@ A check makes its own engine with the function or class that it is given, starts
 it over raw TCP (to `MemoryEngine` in memory), and looks for what it left behind. An engine that listens nowhere by
 itself is checked at a `Place` that calls it, such as a server: `check(MyEngine, place)`.
 
-`engine_checks(MyEngine.abilities)` leaves out what the engine does not declare (`mycelia.transports.capabilities`),
+`engine_checks(MyEngine.capabilities)` leaves out what the engine does not declare (`mycelia.transports.capabilities`),
 and what a transport does not have (`CanPing`, `CanPause`) is not asked for. picows and websockets pass all of them.
 """
 
@@ -25,7 +25,7 @@ from mycelia.testing.engines.stand import EngineStand, RecordingPeer
 __all__ = ["EngineCheck", "EngineStand", "Place", "RecordingPeer", "engine_checks"]
 
 
-def engine_checks(abilities: Collection[str] | None = None) -> tuple[EngineCheck, ...]:
-    """The checks for an engine with these abilities, or all, in an order in which the simplest comes first."""
+def engine_checks(capabilities: Collection[str] | None = None) -> tuple[EngineCheck, ...]:
+    """The checks for an engine with these capabilities, or all, in an order in which the simplest comes first."""
     every = (*lifecycle.CHECKS, *handshake.CHECKS, *messages.CHECKS, *closing.CHECKS, *flow.CHECKS)
-    return every if abilities is None else tuple(check for check in every if check.needs <= set(abilities))
+    return every if capabilities is None else tuple(check for check in every if check.needs <= set(capabilities))

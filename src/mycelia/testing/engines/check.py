@@ -21,7 +21,7 @@ class EngineCheck:
 
     name: str
     body: Callable[[EngineStand], Awaitable[None]]
-    needs: frozenset[str] = frozenset()  # abilities, of those in `mycelia.transports.capabilities`
+    needs: frozenset[str] = frozenset()  # capabilities, of those in `mycelia.transports.capabilities`
 
     async def __call__(self, make_engine: Callable[[], Engine], place: Place | None = None) -> None:
         """Checks an engine at the address that it listens on, or at a place that calls it."""

@@ -9,8 +9,8 @@ from mycelia.errors import ConfigError, EngineError, NotRunning
 from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.stand import EngineStand, expect, read_message
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.socket import request_head
-from mycelia.transports.seam import EngineOptions
 
 __all__ = ["CHECKS"]
 
@@ -101,18 +101,18 @@ class _NarrowDoor:
     def __init__(self) -> None:
         self.inside = 0
 
-    def enter(self, host: str) -> bool:
+    def acquire(self, host: str) -> bool:
         room = self.inside < 2
         self.inside += room
         return room
 
-    def leave(self, host: str) -> None:
+    def release(self, host: str) -> None:
         self.inside -= 1
 
 
 async def _asks_the_door(stand: EngineStand) -> None:
     door = _NarrowDoor()
-    await stand.start(door=door)
+    await stand.start(accept_control=door)
     waiting = [await stand.dial() for _ in range(2)]
     expect("the answer to one too many", await (await stand.dial()).answer(), None)
     for wire in waiting:
@@ -135,10 +135,18 @@ async def _knows_the_deadline(stand: EngineStand) -> None:
     await stand.start(handshake_timeout=30.0)
     now = asyncio.get_running_loop().time()
     _, peer = await stand.open()
-    deadline = peer.transport.extra("deadline")
+    deadline = peer.transport.deadline
     expect("a deadline 30 s ahead", isinstance(deadline, float) and now + 30 <= deadline < now + 60, True)
-    expect("whether there is a native object", peer.transport.extra("native") is not None, True)
-    expect("what nobody knows", peer.transport.extra("no such thing"), None)
+    expect("whether there is a native object", peer.transport.native is not None, True)
+    expect("the compression, which the handshake did not agree on", peer.transport.compression, None)
+
+
+async def _takes_the_acceptance(stand: EngineStand) -> None:
+    await stand.start()
+    wire, peer = await stand.open(echo=True)
+    peer.transport.accepted("c-1")
+    await wire.send(Opcode.TEXT, b"hello")
+    expect("the echo", await read_message(wire), (b"hello", False))
 
 
 CHECKS = (
@@ -151,4 +159,5 @@ CHECKS = (
     EngineCheck("ends_half_open_connections_in_time", _half_open_deadline, _ACCEPT),
     EngineCheck("asks_the_door_at_the_accept", _asks_the_door, _ACCEPT),
     EngineCheck("knows_the_deadline", _knows_the_deadline),
+    EngineCheck("takes_the_acceptance", _takes_the_acceptance),
 )

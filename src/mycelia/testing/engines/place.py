@@ -18,7 +18,7 @@ class Place(Protocol):
     """Something that listens and calls an engine, such as an ASGI server; each check opens one of its own."""
 
     @property
-    def abilities(self) -> frozenset[str]:
+    def capabilities(self) -> frozenset[str]:
         """What the engine can do there besides what it declares."""
 
     async def open(self, engine: Engine) -> Dial:

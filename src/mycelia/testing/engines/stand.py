@@ -8,11 +8,12 @@ from typing import Any
 
 from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.frames import Frame, Opcode
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply, choose_subprotocol
+from mycelia.protocol.ws.handshake import Handshake, HttpReply, choose_subprotocol
 from mycelia.testing.engines.place import Dial, Place
 from mycelia.testing.wire import Wire, dial
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.socket import HeaderLines, request_head
-from mycelia.transports.seam import CanPause, CanPing, Control, Engine, EngineOptions, Transport
+from mycelia.transports.seam import Accept, CanPause, CanPing, Control, Engine, Transport
 
 __all__ = ["EngineStand", "RecordingPeer", "expect", "read_close", "read_message"]
 
@@ -145,8 +146,8 @@ class EngineStand:
 
     def can(self, ability: str) -> bool:
         """Whether the engine declares an ability, or has it where it is."""
-        there = frozenset() if self._place is None else self._place.abilities
-        return ability in there or ability in getattr(self.engine, "abilities", ())
+        there = frozenset() if self._place is None else self._place.capabilities
+        return ability in there or ability in self.engine.capabilities
 
     async def dial(self) -> Wire:
         """A connection without a handshake."""

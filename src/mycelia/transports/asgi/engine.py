@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar
 
 from mycelia.asgi.scope import NOT_SERVING, Event, Receive, Scope, Send, answer, read_scope, refuse
-from mycelia.protocol.ws.handshake import Accept, BadHandshake, HttpReply
+from mycelia.protocol.ws.handshake import BadHandshake, HttpReply
 from mycelia.transports.asgi.transport import AsgiTransport
+from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.canned_responses import NO_ROOM, ask_gate
-from mycelia.transports.seam import Admit, EngineOptions, Peer, check_event, check_start
+from mycelia.transports.seam import Accept
 from mycelia.transports.transport_registry import Transports
 
 __all__ = ["AsgiEngine"]
@@ -26,39 +27,23 @@ logger = logging.getLogger("mycelia.websocket.engine")
 _OTHER_METHOD = HttpReply(405, b"expected GET or HEAD\n", (("Allow", "GET, HEAD"),))
 
 
-class AsgiEngine:
+class AsgiEngine(BaseEngine):
     """`type: "asgi"`. It has no library options, and no address: host and port are the server's."""
 
-    name: str = "asgi"
-    framed: ClassVar[bool] = False
-    abilities: ClassVar[frozenset[str]] = frozenset({"codes", "pages", "payload", "subprotocols"})
+    name: ClassVar[str] = "asgi"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"codes", "pages", "payload", "subprotocols"})
 
     def __init__(self) -> None:
-        self.options = EngineOptions()
-        self._admit: Admit | None = None
-        self._running = False
+        super().__init__()
         self._transports = Transports()
 
     # -- the adapter's public face -------------------------------------------------------------------
 
-    def on(self, event: Literal["admit"], handler: Admit) -> None:
-        check_event(event)
-        self._admit = handler
+    async def on_start(self) -> None: ...
 
-    async def start(self, options: EngineOptions) -> None:
-        check_start(self.name, self._running, self._admit, options.library)
-        self.options = options
-        self._running = True
-
-    async def stop(self) -> None:
+    async def on_stop(self) -> None:
         """Refuses newcomers and ends every connection; the server may still be writing when it returns."""
-        if not self._running:
-            return
-        self._running = False
         await self._transports.abort()
-
-    def address(self) -> tuple[str, int] | None:
-        return None
 
     # -- what an ASGI application calls --------------------------------------------------------------
 
@@ -74,9 +59,9 @@ class AsgiEngine:
             await transport.run()
 
     async def _shake_hands(self, scope: Scope, receive: Receive, send: Send, path: str | None) -> AsgiTransport | None:
-        door, client = self.options.door, scope.get("client")
+        door, client = self.options.accept_control, scope.get("client")
         host = str(client[0]) if client else ""
-        if not self._running or not door.enter(host):
+        if not self._running or not door.acquire(host):
             await _say(refuse(scope, send, NO_ROOM if self._running else NOT_SERVING))
             return None
         try:
@@ -90,11 +75,11 @@ class AsgiEngine:
             await self._accept(transport, verdict)
             return transport
         finally:
-            door.leave(host)
+            door.release(host)
 
     async def _accept(self, transport: AsgiTransport, verdict: Accept) -> None:
         """Answers the handshake. The gate has let somebody in, who must be told of the end even if nobody is there."""
-        peer = cast(Peer, verdict.peer)
+        peer = verdict.peer
         try:
             await transport.answer(_acceptance(verdict))
         except Exception:
@@ -114,7 +99,7 @@ class AsgiEngine:
         try:
             request = read_scope(scope, path)
         except BadHandshake as bad:
-            self.options.door.misread(bad.reply.status)
+            self.options.accept_control.record_bad_request(bad.reply.status)
             return bad.reply
         return ask_gate(self._admit, request)
 

@@ -15,7 +15,9 @@ from contextlib import suppress
 
 from mycelia.asgi.scope import Event, Receive, Scope, Send
 from mycelia.protocol.wire.codes import Close, close_payload, may_send
-from mycelia.transports.seam import EngineOptions, Peer
+from mycelia.protocol.ws.deflate import Compression
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.seam import Peer
 from mycelia.transports.stream.reader import READ_BYTES, State
 
 __all__ = ["AsgiTransport"]
@@ -29,7 +31,7 @@ _EVENT_BYTES = 16  # what an event counts for besides its payload, when turns of
 class AsgiTransport:
     """The transport of one peer; `run` must be awaited in the task that the server gave us.
 
-    `extra("native")` is the scope, with whatever frameworks and middleware have put there.
+    `native` is the scope, with whatever frameworks and middleware have put there.
     """
 
     __slots__ = (
@@ -107,9 +109,15 @@ class AsgiTransport:
                 self._answering.reschedule(self._loop.time())
         self._interrupt()
 
-    def extra(self, name: str) -> object:
-        known = {"native": self._scope, "deadline": self.deadline, "peername": self._scope.get("client")}
-        return known.get(name)
+    @property
+    def native(self) -> Scope:
+        return self._scope
+
+    @property
+    def compression(self) -> Compression | None:
+        return None  # the server compresses
+
+    def accepted(self, connection_id: str) -> None: ...
 
     # -- its life ------------------------------------------------------------------------------------
 

@@ -7,11 +7,13 @@ closes in the same order with the same codes. It has no address; clients come in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from mycelia.errors import EngineError
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.capabilities import WIRE
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.socket import (
     HandshakeRefused,
     HeaderLines,
@@ -21,7 +23,6 @@ from mycelia.transports.memory.socket import (
 )
 from mycelia.transports.memory.transport import MemoryTransport
 from mycelia.transports.receive_budget import Holdings
-from mycelia.transports.seam import Admit, EngineOptions, check_event, check_start
 from mycelia.transports.transport_registry import Transports
 
 __all__ = ["MemoryEngine"]
@@ -29,45 +30,34 @@ __all__ = ["MemoryEngine"]
 _SOCKET_BYTES = 256 * 1024
 
 
-class MemoryEngine:
+class MemoryEngine(BaseEngine):
     """`type: "memory"`. Its library option `socket_bytes` is what a connection holds each way.
 
     `framed` is False: its transports take payloads, not finished frames.
     """
 
-    name: str = "memory"
-    framed: ClassVar[bool] = False
-    abilities: ClassVar[frozenset[str]] = WIRE
+    name: ClassVar[str] = "memory"
+    capabilities: ClassVar[frozenset[str]] = WIRE
+    library_options: ClassVar[frozenset[str]] = frozenset({"socket_bytes"})
 
     def __init__(self) -> None:
-        self.options = EngineOptions()
+        super().__init__()
         self.socket_bytes = _SOCKET_BYTES
         self.holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
-        self._admit: Admit | None = None
-        self._running = False
         self._transports = Transports()
 
-    def on(self, event: Literal["admit"], handler: Admit) -> None:
-        check_event(event)
-        self._admit = handler
-
-    async def start(self, options: EngineOptions) -> None:
-        check_start(self.name, self._running, self._admit, options.library, ("socket_bytes",))
+    def configure(self, options: EngineOptions) -> None:
+        super().configure(options)
         socket_bytes = options.library.get("socket_bytes", _SOCKET_BYTES)
         if type(socket_bytes) is not int or socket_bytes < 1:
             raise EngineError(f"socket_bytes: expected a whole number of at least 1, got {socket_bytes!r}")
-        self.options, self.socket_bytes = options, socket_bytes
+        self.socket_bytes = socket_bytes
         self.holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
-        self._running = True
 
-    async def stop(self) -> None:
-        if not self._running:
-            return
-        self._running = False
+    async def on_start(self) -> None: ...
+
+    async def on_stop(self) -> None:
         await self._transports.abort()
-
-    def address(self) -> tuple[str, int] | None:
-        return None
 
     # -- for clients ---------------------------------------------------------------------------------
 
@@ -97,10 +87,6 @@ class MemoryEngine:
         return socket, answer
 
     # -- what its transports call --------------------------------------------------------------------
-
-    def admit(self, request: Handshake) -> Accept | HttpReply:
-        """The gate's answer; 503 when there is no gate."""
-        return HttpReply(503, b"not serving\n") if self._admit is None else self._admit(request)
 
     def lost(self, transport: MemoryTransport) -> None:
         """The connection is gone."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from mycelia.protocol.wire.codes import Close, close_payload, may_send
 from mycelia.protocol.ws.assembler import Assembler, FrameFault, check_close
+from mycelia.protocol.ws.deflate import Compression
 from mycelia.protocol.ws.frames import Frame, Opcode, header
 from mycelia.protocol.ws.handshake import (
     BadHandshake,
@@ -56,18 +57,19 @@ class MemoryTransport:
         self._finishing = False  # ends when the client has read enough
         self._close_code, self._close_reason = int(Close.ABNORMAL), ""
         self._peer: Peer | None = None
+        self.compression: Compression | None = None
         self.deadline = self._loop.time() + engine.options.handshake_timeout
         self._deadline = self._loop.call_at(self.deadline, self._expire)
 
     def enter(self) -> bool:
         """Knocks at the door; called once, before anything else."""
-        self._inside = self._engine.options.door.enter(self.socket.remote[0])
+        self._inside = self._engine.options.accept_control.acquire(self.socket.remote[0])
         return self._inside
 
     def _settled(self) -> None:
         if self._inside:
             self._inside = False
-            self._engine.options.door.leave(self.socket.remote[0])
+            self._engine.options.accept_control.release(self.socket.remote[0])
 
     # -- Transport -----------------------------------------------------------------------------------
 
@@ -110,9 +112,11 @@ class MemoryTransport:
                 self.state = State.CLOSING
             self._lose_later()
 
-    def extra(self, name: str) -> object:
-        known = {"native": self.socket, "peername": self.socket.remote, "deadline": self.deadline}
-        return known.get(name)
+    @property
+    def native(self) -> MemorySocket:
+        return self.socket
+
+    def accepted(self, connection_id: str) -> None: ...
 
     # -- FarEnd: what the client's end calls ---------------------------------------------------------
 
@@ -192,7 +196,7 @@ class MemoryTransport:
             accept_response(request, answer.subprotocol, answer.headers)
         except BadHandshake as bad:
             if read is None:
-                self._engine.options.door.misread(bad.reply.status)
+                self._engine.options.accept_control.record_bad_request(bad.reply.status)
             self._refuse(bad.reply)
         except Exception:
             logger.exception("a handshake could not be decided")
@@ -202,7 +206,7 @@ class MemoryTransport:
             self._settled()
             self.state = State.OPEN
             self.socket.answered(Opened(answer.subprotocol, answer.headers))
-            self._peer = cast(Peer, answer.peer)
+            self._peer = answer.peer
             self._peer.opened(self)
 
     def _refuse(self, reply: HttpReply) -> None:
@@ -213,7 +217,7 @@ class MemoryTransport:
 
     def _expire(self) -> None:
         if self.state is State.HANDSHAKE:
-            self._engine.options.door.misread(408)
+            self._engine.options.accept_control.record_bad_request(408)
             self._refuse(HttpReply(408, b"expected the whole handshake sooner\n"))
 
     # -- frames --------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
-from typing import cast
 from urllib.parse import urlencode
 
 from mycelia.protocol.engineio.actions import End, Ended
@@ -22,8 +21,9 @@ from mycelia.protocol.socketio.codec import AGREED, rejoin
 from mycelia.protocol.socketio.namespaces import Acked, Bounds, Called, Joining, Left, Namespaces
 from mycelia.protocol.socketio.packets import MAIN
 from mycelia.protocol.wire.codes import CLOSES, Close, reconnects
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
-from mycelia.transports.seam import Control, EngineOptions, Peer
+from mycelia.protocol.ws.handshake import Handshake, HttpReply
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.seam import Accept, Control
 from mycelia.transports.socketio.namespace_transport import NamespaceTransport
 from mycelia.transports.socketio.session_transport import Line
 
@@ -180,7 +180,7 @@ class SocketioClient:
         self._settled()
         self._watch()
         transport = self._transports[name] = NamespaceTransport(self, name, deadline)
-        peer = transport.peer = cast(Peer, verdict.peer)
+        peer = transport.peer = verdict.peer
         peer.opened(transport)
         if self.line.full:
             peer.congested(True)
@@ -201,13 +201,13 @@ class SocketioClient:
 
     def _refused(self) -> None:
         """A CONNECT was refused; who asks on and on loses the session."""
-        if not self._ending and not self._over and self._options.abused(self.line.session.sid):
+        if not self._ending and not self._over and self._options.too_many_rejections(self.line.session.sid):
             self._fail(PacketFault("too many refused CONNECTs", int(Close.ABUSE)))
 
     def _linger(self) -> None:
         """A session without a connection is half open again, if there is room for one."""
         if not (self._transports or self._half_open or self._over or self._ending):
-            self._half_open = self._options.door.enter(self._host)
+            self._half_open = self._options.accept_control.acquire(self._host)
             if not self._half_open:
                 self.line.close(int(Close.TRY_AGAIN_LATER), "no room for a session without a namespace")
         self._watch()
@@ -216,7 +216,7 @@ class SocketioClient:
         """It is no longer half open."""
         if self._half_open:
             self._half_open = False
-            self._options.door.leave(self._host)
+            self._options.accept_control.release(self._host)
 
     def _watch(self) -> None:
         if self._ending:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from mycelia.auth.credential_check import cookie_origins
 from mycelia.protocol.http.session_request import sent_headers
 from mycelia.protocol.ws.handshake import Handshake, HttpReply, origin_allowed
-from mycelia.transports.seam import EngineOptions
+from mycelia.transports.engine_options import EngineOptions
 
 __all__ = ["Cors"]
 

@@ -10,6 +10,7 @@ from msgspec import Struct, json
 from mycelia.protocol.socketio.codec import split
 from mycelia.protocol.socketio.packets import MAIN
 from mycelia.protocol.wire.codes import Close, close_payload
+from mycelia.protocol.ws.deflate import Compression
 from mycelia.transports.seam import Peer
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ _greeting = json.Decoder(_Greeting).decode
 class NamespaceTransport:
     """The greeting of an accepted connection is the answer to CONNECT; nothing is sent before it.
 
-    `extra("native")` is the scope of the request that opened the session, of which all its namespaces have one; None
+    `native` is the scope of the request that opened the session, of which all its namespaces have one; None
     where that was a WebSocket which a carriage read.
     """
 
     def __init__(self, client: SocketioClient, namespace: str, deadline: float) -> None:
-        self._client, self._line, self._namespace, self._deadline = client, client.line, namespace, deadline
+        self._client, self._line, self._namespace, self.deadline = client, client.line, namespace, deadline
         self.peer: Peer | None = None
         self.closing: tuple[int, str] | None = None  # what this side closes with
         self._joined = False
@@ -81,8 +82,15 @@ class NamespaceTransport:
     def resume(self) -> None:
         self._client.resume(self)
 
-    def extra(self, name: str) -> object:
-        return {"native": self._line.scope, "deadline": self._deadline}.get(name)
+    @property
+    def native(self) -> object:
+        return self._line.scope
+
+    @property
+    def compression(self) -> Compression | None:
+        return None
+
+    def accepted(self, connection_id: str) -> None: ...
 
     def over(self, code: int, reason: str) -> None:
         """Tells the peer, once, that it is over."""

@@ -13,12 +13,13 @@ from mycelia.asgi.scope import Receive, Scope, Send, answer, read_scope, refuse
 from mycelia.protocol.engineio.actions import Reply
 from mycelia.protocol.engineio.packets import Refusal, Terms, judge
 from mycelia.protocol.http.session_request import with_origin
-from mycelia.protocol.ws.handshake import Accept, BadHandshake, Handshake, HttpReply, check_upgrade
+from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply, check_upgrade
 from mycelia.transports.asgi.transport import AsgiTransport
 from mycelia.transports.canned_responses import ABSENT, NO_ROOM
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.receive_budget import Holdings
 from mycelia.transports.request_body import Upload
-from mycelia.transports.seam import EngineOptions
+from mycelia.transports.seam import Accept
 from mycelia.transports.socketio.cors import Cors
 from mycelia.transports.socketio.session_transport import Line, Rider, Socket
 
@@ -69,7 +70,7 @@ class Station:
             request = read_scope(scope, path)
             trip = self._find(request if socket else with_origin(request), socket, scope)
         except BadHandshake as bad:
-            self.options.door.misread(bad.reply.status)
+            self.options.accept_control.record_bad_request(bad.reply.status)
             trip = bad.reply
         if isinstance(trip, HttpReply):
             with suppress(OSError):  # it left without its answer
@@ -83,7 +84,7 @@ class Station:
         """The session that a request names, or a new one; or the answer, where it is for none."""
         if self.options.path.rstrip("/") not in ("", request.path.rstrip("/")):
             return ABSENT
-        foreign = self.options.screen(request)
+        foreign = self.options.check_request(request)
         if foreign is not None:
             return _told(Refusal.FORBIDDEN) if foreign.status == Refusal.FORBIDDEN.status else foreign
         if request.method == "OPTIONS" and not socket:
@@ -96,7 +97,7 @@ class Station:
             return _told(refusal, self._cors.headers(request))
         if line is not None:
             return _Trip(request, line, True)
-        if not self.options.door.enter(request.remote[0] if request.remote else ""):
+        if not self.options.accept_control.acquire(request.remote[0] if request.remote else ""):
             return replace(NO_ROOM, headers=(*NO_ROOM.headers, *self._cors.headers(request)))
         line = Line(self, token_urlsafe(15), request, scope)
         self._lines[line.session.sid] = line

@@ -221,7 +221,7 @@ class Socket:
 
     def opened(self, transport: Transport) -> None:
         self.transport = cast(_Pipe, transport)
-        if isinstance(transport, CanFrame) and transport.extra("compression") is None:
+        if isinstance(transport, CanFrame) and transport.compression is None:
             self.frames = transport.send_frame
         if self._hung is not None:
             self.transport.close(*self._hung)

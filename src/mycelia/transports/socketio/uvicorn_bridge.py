@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from mycelia.protocol.wire.codes import Close
-from mycelia.transports.seam import Door, EngineOptions, OpenDoor
+from mycelia.transports.engine_options import AcceptControl, EngineOptions, UnlimitedAccept
 from mycelia.transports.stream.connection import StreamConnection
 from mycelia.transports.tcp.picows import PicowsEngine
 
-__all__ = ["Carriage", "Junction"]
+__all__ = ["CanCarry", "Carriage", "Junction"]
 
 _FALLBACK = ("uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol")
 
@@ -38,10 +38,9 @@ class Carriage(PicowsEngine):
         return self.encrypted
 
     async def start(self, options: EngineOptions) -> None:
-        await super().start(replace(options, door=_Inside(options.door)))
+        await super().start(replace(options, accept_control=_Inside(options.accept_control)))
 
-    async def _listen(self, options: EngineOptions) -> None:
-        pass
+    async def on_start(self) -> None: ...
 
     def carry(self, forget: Callable[[], object]) -> _Carried:
         """The protocol of one more connection; `forget` is called when that is gone."""
@@ -54,16 +53,16 @@ class Carriage(PicowsEngine):
         self._forget.pop(connection)()
 
 
-class _Inside(OpenDoor):
+class _Inside(UnlimitedAccept):
     """The door of whom a server has accepted: the session that they open is what counts."""
 
     __slots__ = ("_outer",)
 
-    def __init__(self, outer: Door) -> None:
+    def __init__(self, outer: AcceptControl) -> None:
         self._outer = outer
 
-    def misread(self, status: int) -> None:
-        self._outer.misread(status)
+    def record_bad_request(self, status: int) -> None:
+        self._outer.record_bad_request(status)
 
 
 class _Carried(asyncio.Protocol):
@@ -102,6 +101,13 @@ class _Carried(asyncio.Protocol):
     def shutdown(self) -> None:
         """The server stops."""
         self._stream.close(int(Close.SERVICE_RESTART), "")
+
+
+@runtime_checkable
+class CanCarry(Protocol):
+    """An engine whose WebSockets can be read by ourselves when uvicorn has accepted them."""
+
+    carriage: Carriage
 
 
 class Junction(asyncio.Protocol):

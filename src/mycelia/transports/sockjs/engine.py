@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from secrets import randbits
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 from urllib.parse import parse_qs
 
 from mycelia.asgi.scope import NOT_SERVING, Receive, Scope, Send, answer, path_of, read_scope, refuse
@@ -35,12 +35,14 @@ from mycelia.protocol.sockjs.endpoints import (
 from mycelia.protocol.sockjs.frames import PayloadFault, Quoter, is_callback, read_payload
 from mycelia.protocol.sockjs.response_formats import CALLBACKS, style_of
 from mycelia.protocol.sockjs.session import SessionTerms
-from mycelia.protocol.ws.handshake import Accept, BadHandshake, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply
 from mycelia.transports.asgi.engine import AsgiEngine
+from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.canned_responses import ABSENT, NO_ROOM, ask_gate
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.receive_budget import Holdings
 from mycelia.transports.request_body import Upload
-from mycelia.transports.seam import Admit, EngineOptions, Peer, check_event, check_start
+from mycelia.transports.seam import Accept, Admit
 from mycelia.transports.sockjs.options import SockjsOptions
 from mycelia.transports.sockjs.session_transport import SockjsLine
 from mycelia.transports.sockjs.websocket_session import SockjsSocket
@@ -55,21 +57,17 @@ _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _OWN = frozenset({"c", "t"})  # parameters of the protocol
 
 
-class SockjsEngine:
+class SockjsEngine(BaseEngine):
     """`type: "sockjs"`. Its library options are those of `SockjsOptions`."""
 
-    name: str = "sockjs"
-    framed: ClassVar[bool] = False
+    name: ClassVar[str] = "sockjs"
     prefix: ClassVar[bool] = True
-    abilities: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
-        self.options = EngineOptions()
+        super().__init__()
         self.terms = SessionTerms()
         self.quoter = Quoter()
         self._chosen = SockjsOptions()
-        self._admit: Admit | None = None
-        self._running = False
         self._lines: dict[str, SockjsLine] = {}
         self._lingering: dict[SockjsLine, None] = {}  # in the order of their ends
         self._holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
@@ -78,15 +76,12 @@ class SockjsEngine:
     # -- the adapter's public face -------------------------------------------------------------------
 
     def on(self, event: Literal["admit"], handler: Admit) -> None:
-        check_event(event)
-        self._admit = handler
+        super().on(event, handler)
         self._raw.on("admit", handler)
         self._framed.on("admit", self._admit_framed)
 
-    async def start(self, options: EngineOptions) -> None:
-        check_start(self.name, self._running, self._admit, options.library, options.library)
+    def configure(self, options: EngineOptions) -> None:
         self._chosen = section("websocket.options", SockjsOptions, options.library)
-        self.options = options
         self._holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
         self.terms = SessionTerms(
             heartbeat=options.ping_interval or SessionTerms().heartbeat,
@@ -94,22 +89,17 @@ class SockjsEngine:
             close_timeout=options.close_timeout,
             response_bytes=self._chosen.response_bytes,
         )
-        for engine in (self._raw, self._framed):
-            await engine.start(replace(options, library={}))
-        self._running = True
 
-    async def stop(self) -> None:
+    async def on_start(self) -> None:
+        for engine in (self._raw, self._framed):
+            await engine.start(replace(self.options, library={}))
+
+    async def on_stop(self) -> None:
         """Refuses newcomers and ends every session; the server may still be writing when it returns."""
-        if not self._running:
-            return
-        self._running = False
         for line in list(self._lines.values()):
             line.forget()
         for engine in (self._raw, self._framed):
             await engine.stop()
-
-    def address(self) -> tuple[str, int] | None:
-        return None
 
     # -- what an ASGI application calls --------------------------------------------------------------
 
@@ -127,7 +117,7 @@ class SockjsEngine:
             with suppress(OSError):  # it left without its answer
                 await self._serve_request(target, request, scope, receive, send)
         except BadHandshake as bad:
-            self.options.door.misread(bad.reply.status)
+            self.options.accept_control.record_bad_request(bad.reply.status)
             await answer(scope, send, bad.reply)
 
     # -- WebSockets ----------------------------------------------------------------------------------
@@ -147,7 +137,7 @@ class SockjsEngine:
         verdict = self._admit(replace(request, headers=without_offers(request.headers)))
         if isinstance(verdict, HttpReply):
             return verdict
-        return Accept(SockjsSocket(cast(Peer, verdict.peer), self.terms.heartbeat, self.quoter), None, verdict.headers)
+        return Accept(SockjsSocket(verdict.peer, self.terms.heartbeat, self.quoter), None, verdict.headers)
 
     # -- plain requests ------------------------------------------------------------------------------
 
@@ -180,7 +170,7 @@ class SockjsEngine:
             return GREETING
         if target.kind is Kind.IFRAME:
             return iframe(self._chosen.client_url or "", self.options.allowed_origins, request)
-        refused = self.options.screen(request)
+        refused = self.options.check_request(request)
         if refused is not None:
             return refused
         if request.method == "OPTIONS":
@@ -232,7 +222,7 @@ class SockjsEngine:
             if isinstance(verdict, HttpReply):
                 await answer(scope, send, self._dress(verdict, request))
                 return
-            peer = cast(Peer, verdict.peer)
+            peer = verdict.peer
             line = self._lines[target.session] = SockjsLine(self, target.session, scope)
         headers = self._dress(HttpReply(200), request).headers
         if target.transport == "htmlfile":
@@ -244,13 +234,13 @@ class SockjsEngine:
 
     def _judge(self, request: Handshake) -> Accept | HttpReply:
         """The gate's answer to a session that begins. Never raises."""
-        door, host = self.options.door, request.remote[0] if request.remote else ""
-        if not door.enter(host):
+        door, host = self.options.accept_control, request.remote[0] if request.remote else ""
+        if not door.acquire(host):
             return NO_ROOM
         try:
             return ask_gate(self._admit, self._handshake(request))
         finally:
-            door.leave(host)
+            door.release(host)
 
     def _handshake(self, request: Handshake) -> Handshake:
         """The request as if it had asked for a WebSocket at the endpoint itself."""

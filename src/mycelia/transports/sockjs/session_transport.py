@@ -26,8 +26,10 @@ from mycelia.protocol.sockjs.session import (
     Write,
 )
 from mycelia.protocol.wire.codes import Close, close_payload
+from mycelia.protocol.ws.deflate import Compression
 from mycelia.scheduling.deadline_timer import Alarm
-from mycelia.transports.seam import EngineOptions, Peer
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.seam import Peer
 from mycelia.transports.sockjs.streaming_response import Channel
 
 __all__ = ["House", "SockjsLine"]
@@ -51,14 +53,14 @@ class House(Protocol):
 
 
 class SockjsLine:
-    """One session. `extra("native")` is the scope of the request that opened it."""
+    """One session. `native` is the scope of the request that opened it."""
 
     def __init__(self, house: House, name: str, scope: Scope) -> None:
         self.name = name
         self._house, self._scope = house, scope
         self._loop = asyncio.get_running_loop()
         self._session = Session(house.terms, self._loop.time())
-        self._deadline = self._loop.time() + house.options.handshake_timeout
+        self.deadline = self._loop.time() + house.options.handshake_timeout
         self._peer: Peer | None = None
         self._channels: list[Channel] = []  # whose responses are not taken yet, as far as they are the session's
         self._alarm = Alarm()
@@ -110,9 +112,15 @@ class SockjsLine:
             held, self._held = self._held, []
             self._hand_over(held)
 
-    def extra(self, name: str) -> object:
-        known = {"native": self._scope, "deadline": self._deadline, "peername": self._scope.get("client")}
-        return known.get(name)
+    @property
+    def native(self) -> Scope:
+        return self._scope
+
+    @property
+    def compression(self) -> Compression | None:
+        return None
+
+    def accepted(self, connection_id: str) -> None: ...
 
     # -- requests ------------------------------------------------------------------------------------
 

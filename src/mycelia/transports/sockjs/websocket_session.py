@@ -15,6 +15,7 @@ from mycelia.protocol.sockjs.frames import (
     read_frame,
 )
 from mycelia.protocol.wire.codes import Close, close_payload, may_send
+from mycelia.protocol.ws.deflate import Compression
 from mycelia.transports.asgi.transport import AsgiTransport
 from mycelia.transports.seam import Control, Peer, Transport
 
@@ -69,8 +70,19 @@ class SockjsSocket:
         if not self._paused:
             self._below.resume()
 
-    def extra(self, name: str) -> object:
-        return None if self._below is None else self._below.extra(name)
+    @property
+    def native(self) -> object:
+        return None if self._below is None else self._below.native
+
+    @property
+    def deadline(self) -> float | None:
+        return None if self._below is None else self._below.deadline
+
+    @property
+    def compression(self) -> Compression | None:
+        return None
+
+    def accepted(self, connection_id: str) -> None: ...
 
     # -- Peer of the WebSocket -----------------------------------------------------------------------
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, cast
 from mycelia.protocol.wire.codes import Close, may_send
 from mycelia.protocol.ws.assembler import Assembler, FrameFault, check_close
 from mycelia.protocol.ws.frames import close_frame, frame, ping_frame, pong_frame
-from mycelia.protocol.ws.handshake import Accept, HttpReply
-from mycelia.transports.seam import Control, Peer
+from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.transports.seam import Accept, Control
 from mycelia.transports.stream.handshake_response import Refused, judge
 from mycelia.transports.stream.reader import READ_BYTES, Reader, State
 from mycelia.transports.stream.throttled_reader import PacedProtocol
@@ -156,7 +156,7 @@ class StreamConnection(PacedProtocol):
         self._engine.opened(self)
         self.state = State.OPEN
         self._stream.write(response)
-        self.peer, self.compression = cast(Peer, answer.peer), answer.compression
+        self.peer, self.compression = answer.peer, answer.compression
         self.peer.opened(self)
         self.feed(rest)
 
@@ -296,12 +296,11 @@ class StreamConnection(PacedProtocol):
                 self.state = State.CLOSING
             self._stream.abort()
 
-    def extra(self, name: str) -> object:
-        if name == "native":
-            return self._stream
-        if name == "compression":
-            return self.compression
-        return self.deadline if name == "deadline" else self._stream.get_extra_info(name)
+    @property
+    def native(self) -> asyncio.Transport:
+        return self._stream
+
+    def accepted(self, connection_id: str) -> None: ...
 
     def finish(self) -> None:
         """Closes when everything is written, and at the latest after `close_timeout`."""

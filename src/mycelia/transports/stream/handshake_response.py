@@ -6,29 +6,25 @@ import logging
 from typing import NamedTuple, Protocol
 
 from mycelia.protocol.http.request import Handshake
-from mycelia.protocol.ws.handshake import (
-    Accept,
-    BadHandshake,
-    HttpReply,
-    accept_response,
-    check_upgrade,
-    read_request,
-)
-from mycelia.transports.seam import Gate
+from mycelia.protocol.ws.handshake import BadHandshake, HttpReply, accept_response, check_upgrade, read_request
+from mycelia.transports.seam import Accept
 
 __all__ = ["Admitted", "Judge", "Refused", "judge"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
 
-class Judge(Gate, Protocol):
+class Judge(Protocol):
     """Who decides about a request that is well-formed: the engine, by asking its gate."""
 
     @property
     def secure(self) -> bool:
         """Whether the connection is encrypted."""
 
-    def misread(self, status: int) -> None:
+    def admit(self, request: Handshake) -> Accept | HttpReply:
+        """Decides the handshake."""
+
+    def record_bad_request(self, status: int) -> None:
         """A head was refused before `admit` was asked."""
 
 
@@ -68,7 +64,7 @@ def judge(head: bytes, peername: object, engine: Judge) -> Admitted | Refused | 
         return Admitted(answer, accept_response(request, answer.subprotocol, answer.headers, agreed), used)
     except BadHandshake as bad:
         if read is None:
-            engine.misread(bad.reply.status)
+            engine.record_bad_request(bad.reply.status)
         return Refused(bad.reply, head.startswith(b"HEAD "))
     except Exception:
         logger.exception("a handshake could not be decided")

@@ -109,7 +109,7 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
             pass
         except (ssl.SSLError, OSError):
             self._closing = True
-            self._engine.misread(400)
+            self._engine.record_bad_request(400)
             if self._plain:  # who spoke HTTP is answered in HTTP: an alert would tell them nothing
                 self._raw.write(_NO_TLS.encode())
             else:
@@ -160,7 +160,7 @@ class TlsStream(asyncio.Transport, asyncio.BufferedProtocol):
         """OpenSSL has answered so often: the limit of control frames holds, and others get their turn first."""
         self._flush()
         if self._connection.state is State.HANDSHAKE:  # before its request nobody needs new keys
-            self._engine.misread(400)
+            self._engine.record_bad_request(400)
             self.abort()
         while count and self._connection.state is State.OPEN:
             self._connection.peer.control(Control.PING, b"")

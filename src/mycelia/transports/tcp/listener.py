@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from mycelia.net.sockets import SocketFile, bind_sockets
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
 from mycelia.scheduling.read_scheduler import Rests
+from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.capabilities import WIRE
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.receive_budget import Holdings
-from mycelia.transports.seam import Admit, EngineOptions, check_event, check_start
 from mycelia.transports.stream.connection import StreamConnection
 from mycelia.transports.stream.reader import Reader, Sink
 from mycelia.transports.stream.tls import TlsStream
@@ -22,24 +22,21 @@ __all__ = ["StreamEngine"]
 _SCRATCH_BYTES = 64 * 1024
 
 
-class StreamEngine(ABC):
+class StreamEngine(BaseEngine):
     """An engine over TCP or a socket in the file system, with or without TLS; a subclass lends the readers of frames.
 
     Half-open connections (accepted, handshake not finished) are kept in the order in which they came, so one
     timer serves the handshake deadline of all of them. Whether there is room for one the door says, at the accept.
     """
 
-    name: ClassVar[str]
     connection_type: ClassVar[type[StreamConnection]] = StreamConnection
-    abilities: ClassVar[frozenset[str]] = WIRE | {"addresses", "deflate", "listen", "tls", "unix_socket"}
-    library_options: ClassVar[frozenset[str]] = frozenset()
+    capabilities: ClassVar[frozenset[str]] = WIRE | {"addresses", "deflate", "listen", "tls", "unix_socket"}
+    framed: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self.options = EngineOptions()
+        super().__init__()
         self.scratch = bytearray(_SCRATCH_BYTES)
         self.sink: Reader = Sink(self.scratch)
-        self._admit: Admit | None = None
-        self._running = False
         self._servers: list[asyncio.Server] = []
         self._file: SocketFile | None = None
         self._open: set[StreamConnection] = set()
@@ -48,30 +45,15 @@ class StreamEngine(ABC):
         self.rests = Rests()
         self._reaper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
-        self.starved = 0  # connections turned away for want of descriptors
 
     # -- the adapter's public face -------------------------------------------------------------------
 
-    def on(self, event: Literal["admit"], handler: Admit) -> None:
-        check_event(event)
-        self._admit = handler
-
-    async def start(self, options: EngineOptions) -> None:
-        check_start(self.name, self._running, self._admit, options.library, self.library_options)
-        self.options = options
+    def configure(self, options: EngineOptions) -> None:
+        super().configure(options)
         self.holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
-        self.configure(options.library)
-        self._running = True  # a client may come before the last socket listens
-        try:
-            await self._listen(options)
-        except BaseException:
-            await self.stop()
-            raise
+        self.prepare(options.library)
 
-    async def stop(self) -> None:
-        if not self._running:
-            return
-        self._running = False
+    async def on_stop(self) -> None:
         if self._file is not None:
             self._file.remove()
             self._file = None
@@ -89,9 +71,6 @@ class StreamEngine(ABC):
         for server in servers:
             await server.wait_closed()
 
-    def address(self) -> tuple[str, int] | None:
-        return next(iter(self.addresses()), None)
-
     def addresses(self) -> list[tuple[str, int]]:
         """Every TCP address that it listens on, in the order of the options."""
         if self.options.unix_socket is not None:
@@ -104,7 +83,8 @@ class StreamEngine(ABC):
         """Whether connections are encrypted."""
         return self.options.tls is not None
 
-    async def _listen(self, options: EngineOptions) -> None:
+    async def on_start(self) -> None:
+        options = self.options
         loop = asyncio.get_running_loop()
         listen: Callable[..., Awaitable[asyncio.Server]]
         if options.unix_socket is not None:
@@ -129,7 +109,7 @@ class StreamEngine(ABC):
     # -- what a library brings -----------------------------------------------------------------------
 
     @abstractmethod
-    def configure(self, library: Any) -> None:
+    def prepare(self, library: Any) -> None:
         """Takes the library's own options; called before the first connection of each run."""
 
     @abstractmethod
@@ -146,20 +126,16 @@ class StreamEngine(ABC):
 
     # -- what its connections call -------------------------------------------------------------------
 
-    def admit(self, request: Handshake) -> Accept | HttpReply:
-        """The gate's answer; 503 when there is no gate."""
-        return HttpReply(503, b"not serving\n") if self._admit is None else self._admit(request)
-
-    def misread(self, status: int) -> None:
+    def record_bad_request(self, status: int) -> None:
         """A head was refused before the gate saw it."""
-        self.options.door.misread(status)
+        self.options.accept_control.record_bad_request(status)
 
     def accepted(self, connection: StreamConnection) -> None:
         """A TCP connection came in: its handshake's deadline begins here."""
         loop = asyncio.get_running_loop()
         connection.deadline = loop.time() + self.options.handshake_timeout
         address = connection.address
-        if not self._running or self._starving(connection) or not self.options.door.enter(address):
+        if not self._running or self._starving(connection) or not self.options.accept_control.acquire(address):
             self._open.add(connection)  # until it is gone
             connection.abort()
             return
@@ -190,7 +166,7 @@ class StreamEngine(ABC):
             if connection.deadline > now:
                 self._reaper = loop.call_at(connection.deadline, self._reap)
                 return
-            self.misread(408)
+            self.record_bad_request(408)
             connection.expire()
 
     def _starving(self, connection: StreamConnection) -> bool:
@@ -202,10 +178,10 @@ class StreamEngine(ABC):
         most = self.options.max_descriptor
         if not most or connection.descriptor < most:
             return False
-        self.starved += 1
+        self.refused_for_descriptors += 1
         return True
 
     def _settled(self, connection: StreamConnection) -> None:
         address = self._half_open.pop(connection, None)
         if address is not None:
-            self.options.door.leave(address)
+            self.options.accept_control.release(address)

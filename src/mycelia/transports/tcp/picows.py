@@ -24,10 +24,10 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]  # absent fro
 from mycelia.protocol.wire.codes import Close, parse_close
 from mycelia.protocol.ws.assembler import check_text
 from mycelia.protocol.ws.frames import FrameFault
-from mycelia.transports.seam import SilentLogger
 from mycelia.transports.stream.connection import StreamConnection
 from mycelia.transports.stream.reader import READ_BYTES, Reader, State
 from mycelia.transports.tcp.listener import StreamEngine
+from mycelia.transports.tcp.silent_logger import SilentLogger
 
 apply_mask: Callable[[bytes, bytes], bytes]
 try:
@@ -247,7 +247,7 @@ class PicowsEngine(StreamEngine):
         self.window = memoryview(self.scratch)[:READ_BYTES]
         self._pool: list[_Parser] = []
 
-    def configure(self, library: Mapping[str, Any]) -> None:
+    def prepare(self, library: Mapping[str, Any]) -> None:
         self._pool.clear()
 
     def acquire(self, connection: StreamConnection) -> Reader:

@@ -20,10 +20,10 @@ from websockets.streams import StreamReader
 from websockets.typing import BytesLike, ExtensionName
 
 from mycelia.protocol.ws.frames import CONTROL_LIMIT_BYTES
-from mycelia.transports.seam import SilentLogger
 from mycelia.transports.stream.connection import StreamConnection
 from mycelia.transports.stream.reader import READ_BYTES, Reader
 from mycelia.transports.tcp.listener import StreamEngine
+from mycelia.transports.tcp.silent_logger import SilentLogger
 
 apply_mask: Callable[[BytesLike, bytes | bytearray], bytes]
 try:
@@ -134,7 +134,7 @@ class WebsocketsEngine(StreamEngine):
 
     name: ClassVar[str] = "websockets"
 
-    def configure(self, library: Mapping[str, Any]) -> None: ...
+    def prepare(self, library: Mapping[str, Any]) -> None: ...
 
     def acquire(self, connection: StreamConnection) -> Reader:
         return _LibraryReader(connection, self.options.max_message_bytes, self.scratch)

@@ -7,31 +7,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.observability.counters import Limit, Refusals
-from mycelia.realtime.admission.accept_limiter import Door
+from mycelia.realtime.admission.accept_limiter import AcceptLimiter
 from mycelia.realtime.admission.file_descriptors import affordable
 from mycelia.scheduling.rate_limiter import Rate
 
 
 def test_in_all_and_per_address() -> None:
     refusals = Refusals()
-    door = Door(3, 2, refusals)
-    assert [door.enter(host) for host in ("a", "a", "a", "b", "c")] == [True, True, False, True, False]
+    door = AcceptLimiter(3, 2, refusals)
+    assert [door.acquire(host) for host in ("a", "a", "a", "b", "c")] == [True, True, False, True, False]
     assert (refusals[Limit.HALF_OPEN_PER_ADDRESS], refusals[Limit.HALF_OPEN]) == (1, 1)
-    door.leave("a")
-    assert door.enter("a") and len(door) == 3
+    door.release("a")
+    assert door.acquire("a") and len(door) == 3
 
 
 def test_one_site_of_ipv6_is_one_address() -> None:
-    door = Door(10, 1)
-    assert [door.enter(host) for host in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")] == [True, False, True]
+    door = AcceptLimiter(10, 1)
+    assert [door.acquire(host) for host in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")] == [True, False, True]
 
 
 def test_rates_and_who_is_spared() -> None:
     refusals = Refusals()
-    door = Door(100, 100, refusals)
+    door = AcceptLimiter(100, 100, refusals)
     door.limit_rates(Rate(4, 3600.0), Rate(2, 3600.0))
     door.spare(lambda host: host == "proxy")
-    assert [door.enter(host) for host in ("a", "a", "a", "proxy", "proxy", "proxy")] == [
+    assert [door.acquire(host) for host in ("a", "a", "a", "proxy", "proxy", "proxy")] == [
         True,
         True,
         False,
@@ -41,35 +41,35 @@ def test_rates_and_who_is_spared() -> None:
     ]
     assert (refusals[Limit.ACCEPT_RATE_PER_ADDRESS], refusals[Limit.ACCEPT_RATE]) == (1, 1)
     door.limit_rates(None, None)
-    assert door.enter("a")
+    assert door.acquire("a")
 
 
 def test_a_proxy_may_have_as_many_half_open_as_there_may_be() -> None:
-    door = Door(5, 1)
+    door = AcceptLimiter(5, 1)
     door.spare(lambda host: True)
-    assert [door.enter("proxy") for _ in range(6)] == [True] * 5 + [False]
+    assert [door.acquire("proxy") for _ in range(6)] == [True] * 5 + [False]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.booleans()), max_size=100))
 def test_who_has_left_leaves_nothing_behind(moves: list[tuple[str, bool]]) -> None:
-    door = Door(4, 2)
+    door = AcceptLimiter(4, 2)
     inside: list[str] = []
     for host, comes in moves:
         if comes:
             room = len(inside) < 4 and inside.count(host) < 2
-            assert door.enter(host) is room
+            assert door.acquire(host) is room
             inside += [host] * room
         elif host in inside:
             inside.remove(host)
-            door.leave(host)
+            door.release(host)
         assert len(door) == len(inside)
 
 
 def test_peers_without_an_address_count_in_all_only() -> None:
-    door = Door(3, 1)
-    assert [door.enter("") for _ in range(4)] == [True, True, True, False]
-    door.leave("")
-    assert door.enter("") and len(door) == 3
+    door = AcceptLimiter(3, 1)
+    assert [door.acquire("") for _ in range(4)] == [True, True, True, False]
+    door.release("")
+    assert door.acquire("") and len(door) == 3
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mycelia.asgi.scope import CanServe
 from mycelia.errors import EngineError, NotRunning
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.asgi.engine import AsgiEngine
-from mycelia.transports.seam import CanFrame, CanPause, CanPing, EngineOptions
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.seam import Accept, CanFrame, CanPause, CanPing, CanServe
 from tests.unit.transports.asgi_server import Stand, Visit, running, websocket_scope
 
 GONE = {"type": "websocket.close", "code": 1001, "reason": ""}
@@ -298,9 +298,9 @@ async def test_what_its_transports_can() -> None:
         transport = peer.transport
         assert isinstance(transport, CanPause)
         assert not isinstance(transport, CanFrame) and not isinstance(transport, CanPing)
-        assert made.engine.framed is False and made.engine.abilities == {"codes", "pages", "payload", "subprotocols"}
-        assert (transport.extra("native"), transport.extra("peername")) == (scope, ("192.0.2.1", 5))
-        assert isinstance(transport.extra("deadline"), float) and transport.extra("nonsense") is None
+        assert made.engine.framed is False and made.engine.capabilities == {"codes", "pages", "payload", "subprotocols"}
+        assert transport.native is scope and scope["client"] == ("192.0.2.1", 5)
+        assert isinstance(transport.deadline, float) and transport.compression is None
 
 
 # -- congestion ----------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ import pytest
 from mycelia.errors import EngineError
 from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.ws.frames import Opcode
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.engine import MemoryEngine
 from mycelia.transports.memory.socket import HandshakeRefused, MemorySocket, Opened, request_head
-from mycelia.transports.seam import CanFrame, CanPause, CanPing, EngineOptions
+from mycelia.transports.seam import Accept, CanFrame, CanPause, CanPing
 
 SOCKET_BYTES = 1000
 
@@ -57,9 +58,9 @@ async def test_open_returns_the_answer() -> None:
         request = running.peers[0].request
         assert (request.target, request.host, request.secure) == ("/ws?a=1", "other", True)
         assert request.headers.getall("x-b") == ["c"]
-        assert running.peers[0].transport.extra("native") is socket
-        assert running.peers[0].transport.extra("peername") == ("127.0.0.1", 0)
-        assert running.peers[0].transport.extra("nonsense") is None
+        assert running.peers[0].transport.native is socket
+        assert socket.remote == ("127.0.0.1", 0)
+        assert running.peers[0].transport.compression is None
 
 
 async def test_open_raises_the_refusal() -> None:

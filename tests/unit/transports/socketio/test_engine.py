@@ -12,15 +12,19 @@ from msgspec import json
 
 from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.http.credentials import credentials, public_view
+from mycelia.protocol.socketio.codec import SocketioCodec
 from mycelia.protocol.wire.envelope import Event
-from mycelia.protocol.ws.handshake import Accept, Handshake, HttpReply, origin_allowed
+from mycelia.protocol.ws.handshake import Handshake, HttpReply, origin_allowed
 from mycelia.testing.engines import RecordingPeer
-from mycelia.transports.seam import EngineOptions, load_engine
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.engine_registry import load_engine
+from mycelia.transports.seam import Accept
 from mycelia.transports.socketio.engine import SocketioEngine
 from tests.unit.transports.asgi_server import Stand, Visit, plain_scope, running, websocket_scope
 
 PATH = "/socket.io/"
-GREETING = SocketioEngine.codec.encode(Event("websocket.connected", {"connectionId": "id-1"}))
+CODEC = SocketioCodec()
+GREETING = CODEC.encode(Event("websocket.connected", {"connectionId": "id-1"}))
 
 
 class SocketioStand(Stand[SocketioEngine]):
@@ -177,7 +181,7 @@ async def test_foreign_pages_are_refused_and_told_nothing(method: str) -> None:
     def only(request: Handshake) -> HttpReply | None:
         return None if origin_allowed(request, ORIGINS[:1]) else HttpReply(403, b"not allowed\n")
 
-    async with stand(screen=only, allowed_origins=ORIGINS[:1]) as made:
+    async with stand(check_request=only, allowed_origins=ORIGINS[:1]) as made:
         visit = made.serve(with_headers(http_scope("EIO=4&transport=polling", method), origin="https://evil.example"))
         status, body = await visit.answer()
         assert (status, json.decode(body)) == (403, {"code": 4, "message": "Forbidden"})
@@ -194,7 +198,7 @@ async def test_foreign_pages_are_refused_and_told_nothing(method: str) -> None:
     [("https://app.example", True), ("http://h", True), ("https://other.example", False), ("null", False)],
 )
 async def test_pages_that_may_come_may_read(origin: str, credentials_too: bool) -> None:
-    async with stand(screen=screen, allowed_origins=ORIGINS) as made:
+    async with stand(check_request=screen, allowed_origins=ORIGINS) as made:
         asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,x-mine"}
         visit = made.serve(with_headers(http_scope("EIO=4&transport=polling", "OPTIONS"), origin=origin, **asked))
         assert (await visit.answer())[0] == 204
@@ -249,10 +253,10 @@ async def test_the_native_object_is_the_scope_that_opened_the_session() -> None:
         opening = made.serve({**http_scope("EIO=4&transport=polling", "GET"), "user": "ada"})
         sid = json.decode((await opening.answer())[1][1:])["sid"]
         assert await made.ask(f"EIO=4&transport=polling&sid={sid}", "POST", b"40") == (200, b"ok")
-        native: Any = made.peers[0].transport.extra("native")
+        native: Any = made.peers[0].transport.native
         assert native is opening.scope and native["user"] == "ada"
         visit, peer = await made.joined()
-        assert peer.transport.extra("native") is visit.scope
+        assert peer.transport.native is visit.scope
 
 
 async def test_a_poll_that_is_given_up_frees_its_place() -> None:
@@ -410,7 +414,7 @@ async def test_two_namespaces_are_two_connections() -> None:
         await visit.until(lambda: len(made.peers) == 2)
         admin = made.peers[1]
         admin.transport.send(GREETING, False)
-        admin.transport.send(SocketioEngine.codec.encode(Event("a", b"x")), False)
+        admin.transport.send(CODEC.encode(Event("a", b"x")), False)
         await visit.until(lambda: len(visit.messages) == 5)
         assert visit.messages[2:] == ['40/admin,{"sid":"id-1"}', '451-/admin,["a",{"_placeholder":true,"num":0}]', b"x"]
         visit.text('42/admin,["app://a"]')
@@ -482,10 +486,10 @@ async def test_a_namespace_that_is_joined_late_has_a_time_of_its_own() -> None:
         asyncio.get_running_loop().call_later(0.02, later.set)
         await later.wait()
         now = asyncio.get_running_loop().time()
-        deadlines: list[Any] = [peer.transport.extra("deadline")]
+        deadlines: list[Any] = [peer.transport.deadline]
         visit.text("40/admin,")
         await visit.until(lambda: len(made.peers) == 2)
-        deadlines.append(made.peers[1].transport.extra("deadline"))
+        deadlines.append(made.peers[1].transport.deadline)
         assert deadlines[0] < now + 30.0 <= deadlines[1]
         visit.leave()
         await visit.ended()

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from mycelia.protocol.ws.frames import Opcode, mask_frame
-from mycelia.protocol.ws.handshake import Accept, HttpReply
+from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.testing.engines import RecordingPeer
-from mycelia.transports.seam import EngineOptions, OpenDoor
+from mycelia.transports.engine_options import EngineOptions, UnlimitedAccept
+from mycelia.transports.seam import Accept
 from mycelia.transports.socketio.engine import SocketioEngine
 from mycelia.transports.socketio.uvicorn_bridge import Carriage, Junction
 
@@ -145,22 +146,22 @@ async def test_what_no_application_has_seen_has_no_scope() -> None:
     junction, pipe = await begin(lambda path: engine.carriage, set(), query=b"&transport=websocket")
     junction.data_received(mask_frame(Opcode.TEXT, b"40", b"abcd"))
     await asyncio.sleep(0)
-    assert peers[0].transport.extra("native") is None
+    assert peers[0].transport.native is None
     pipe.abort()
     await peers[0].closed_with()
     await engine.stop()
 
 
-class Closed(OpenDoor):
+class Closed(UnlimitedAccept):
     """Has no room, and counts."""
 
     def __init__(self) -> None:
         self.misreadings: list[int] = []
 
-    def enter(self, host: str) -> bool:
+    def acquire(self, host: str) -> bool:
         return False
 
-    def misread(self, status: int) -> None:
+    def record_bad_request(self, status: int) -> None:
         self.misreadings.append(status)
 
 
@@ -173,7 +174,7 @@ async def test_whom_the_server_has_accepted_is_not_counted_twice() -> None:
         return HttpReply(403)
 
     carriage.on("admit", admit)
-    await carriage.start(EngineOptions(close_timeout=0.05, door=door))
+    await carriage.start(EngineOptions(close_timeout=0.05, accept_control=door))
     for encrypted in (True, False):
         _, pipe = await begin(lambda path: carriage, set(), encrypted)
         assert pipe.written.startswith(b"HTTP/1.1 403 ") and requests[-1].secure is encrypted

@@ -13,7 +13,9 @@ from mycelia import MessageSystem
 from mycelia.errors import ConfigError, EngineError, NotRunning
 from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
-from mycelia.transports.seam import Control, EngineOptions, load_engine
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.engine_registry import load_engine
+from mycelia.transports.seam import Control
 from mycelia.transports.sockjs.engine import SockjsEngine
 from mycelia.websocket import WebSocketSubsystem
 from tests.unit.transports.asgi_server import Stand, Visit, plain_scope, running, websocket_scope
@@ -170,7 +172,7 @@ async def test_every_request_is_screened_for_its_origin() -> None:
     def screen(request: Handshake) -> HttpReply | None:
         return HttpReply(403, b"not you\n") if request.origin in ("https://evil.example", "null") else None
 
-    async with stand(screen=screen) as made:
+    async with stand(check_request=screen) as made:
         assert await made.poll() == b"o\n"
         for below, method, body in (
             ("/info", "GET", None),
@@ -201,9 +203,10 @@ async def test_a_poll_opens_a_session_that_the_gate_has_judged() -> None:
         assert headers["access-control-allow-origin"] == "https://a" and "no-store" in headers["cache-control"]
         [request] = made.requests
         assert (request.target, request.is_upgrade, request.origin) == ("/sockjs?token=abc", True, "https://a")
-        assert made.peers[0].transport.extra("native")["type"] == "http"  # type: ignore[index]
-        assert isinstance(made.peers[0].transport.extra("deadline"), float)
-        assert made.peers[0].transport.extra("other") is None
+        native: Any = made.peers[0].transport.native
+        assert native["type"] == "http"
+        assert isinstance(made.peers[0].transport.deadline, float)
+        assert made.peers[0].transport.compression is None
         assert await made.bring("a", "ä") == 204
         assert made.peers[0].messages == [(b"a", False), ("ä".encode(), False)]
         assert await made.poll() == 'a["a","ä"]\n'.encode()

@@ -218,7 +218,7 @@ async def test_it_has_every_ability_and_shows_what_is_beneath() -> None:
         started = asyncio.get_running_loop().time()
         connection, stream, _ = stand.open()
         assert isinstance(connection, CanFrame) and isinstance(connection, CanPing) and isinstance(connection, CanPause)
-        assert connection.extra("native") is stream
-        assert connection.extra("peername") == ("192.0.2.1", 5) and connection.extra("nonsense") is None
-        deadline = connection.extra("deadline")
+        assert connection.native is stream
+        assert connection.native.get_extra_info("peername") == ("192.0.2.1", 5) and connection.compression is None
+        deadline = connection.deadline
         assert isinstance(deadline, float) and deadline >= started + 7.0

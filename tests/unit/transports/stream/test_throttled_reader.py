@@ -12,8 +12,9 @@ import pytest
 from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.ws.deflate import DeflateSettings, Negotiator
 from mycelia.protocol.ws.frames import Frame, pong_frame
-from mycelia.protocol.ws.handshake import Accept, Handshake
+from mycelia.protocol.ws.handshake import Handshake
 from mycelia.testing.engines import RecordingPeer
+from mycelia.transports.seam import Accept
 from mycelia.transports.stream.reader import READ_BYTES
 from mycelia.transports.tcp.listener import StreamEngine
 from tests.unit.transports.support import ENGINES, HEAD, Bench, bench, encode

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mycelia.protocol.ws.frames import Opcode, mask_frame
-from mycelia.realtime.admission.accept_limiter import Door
+from mycelia.realtime.admission.accept_limiter import AcceptLimiter
 from mycelia.realtime.overload.monitor import resident_bytes
 from mycelia.transports.stream.reader import READ_BYTES
 from mycelia.transports.stream.tls import TlsStream
@@ -90,8 +90,8 @@ async def turns(count: int = 3) -> None:
 
 @each_engine
 async def test_a_connection_counts_from_the_accept(engine: type[StreamEngine], tmp_path: Path) -> None:
-    door = Door(1, 1)
-    async with bench(engine, door=door) as stand:
+    door = AcceptLimiter(1, 1)
+    async with bench(engine, accept_control=door) as stand:
         far = Far(stand, issue(tmp_path))
         assert len(door) == 1 and far.near.get_extra_info("cipher") is None
         assert Far(stand, issue(tmp_path)).stream.calls == ["abort"]
@@ -243,7 +243,7 @@ async def test_a_large_message_leaves_no_memory_behind(engine: type[StreamEngine
 @each_engine
 async def test_new_keys_before_the_request_are_no_request(engine: type[StreamEngine], tmp_path: Path) -> None:
     issued, door = issue(tmp_path), Counting(9, 9)
-    async with bench(engine, door=door) as stand:
+    async with bench(engine, accept_control=door) as stand:
         far = Far(stand, issued)
 
         def receive() -> bytes:
@@ -258,12 +258,12 @@ async def test_new_keys_before_the_request_are_no_request(engine: type[StreamEng
         assert far.stream.calls == ["abort"] and door.misreadings == [400]
 
 
-class Counting(Door):
+class Counting(AcceptLimiter):
     """Notes what was misread."""
 
     def __init__(self, most: int, most_per_address: int) -> None:
         super().__init__(most, most_per_address)
         self.misreadings: list[int] = []
 
-    def misread(self, status: int) -> None:
+    def record_bad_request(self, status: int) -> None:
         self.misreadings.append(status)

@@ -6,8 +6,8 @@ import pytest
 
 from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.ws.handshake import HttpReply
-from mycelia.realtime.admission.accept_limiter import Door
-from mycelia.transports.seam import EngineOptions
+from mycelia.realtime.admission.accept_limiter import AcceptLimiter
+from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.stream.connection import StreamConnection
 from mycelia.transports.stream.reader import State
 from mycelia.transports.tcp.listener import StreamEngine
@@ -51,7 +51,7 @@ async def test_start_stop_and_start_again(engine: type[StreamEngine]) -> None:
 
 
 async def test_half_open_connections_are_capped_in_all() -> None:
-    async with bench(door=Door(3, 3)) as stand:
+    async with bench(accept_control=AcceptLimiter(3, 3)) as stand:
         dialled = [stand.dial((f"192.0.2.{number}", 1)) for number in range(4)]
         assert [stream.calls for _, stream in dialled] == [[], [], [], ["abort"]]
         await until(lambda: connection_lost(dialled[3]))
@@ -60,7 +60,7 @@ async def test_half_open_connections_are_capped_in_all() -> None:
 
 
 async def test_half_open_connections_are_capped_per_address() -> None:
-    async with bench(door=Door(100, 2)) as stand:
+    async with bench(accept_control=AcceptLimiter(100, 2)) as stand:
         crowd = [stand.dial(("192.0.2.1", number)) for number in range(3)]
         others = [stand.dial((f"198.51.100.{number}", 1)) for number in range(5)]
         assert [bool(stream.calls) for _, stream in crowd] == [False, False, True]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mycelia.protocol.ws.assembler import Assembler
 from mycelia.protocol.ws.frames import Frame, FrameFault, FrameParser, mask_frame
-from mycelia.transports.seam import Control, EngineOptions
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.seam import Control
 from mycelia.transports.stream.connection import StreamConnection
 from mycelia.transports.stream.reader import READ_BYTES, Reader
 from mycelia.transports.tcp.picows import PicowsEngine
