@@ -60,8 +60,7 @@ class WebSocketConnection:
         self.dropped = 0  # packets that it should have had and did not get
         self.beat_at = 0.0  # when the heartbeat last pinged; the heartbeat's own
         self._runtime = runtime
-        self.throttle = runtime.throttle
-        self.dialect = dialect
+        self.throttle, self.dialect = runtime.throttle, dialect
         self._opened_at = self.active_at = time()
         self.transport: Transport | None = None
         self.received: Callable[[bytes, bool], None] = self._hold
@@ -282,8 +281,7 @@ class WebSocketConnection:
 
     def gone(self) -> None:
         """Lets go of everything but what handlers of `disconnect` may read."""
-        self.phase = Phase.CLOSED
-        self.received = _drop
+        self.phase, self.received = Phase.CLOSED, _drop
         self._early = self._outbox = self.transport = None
         if self.asking is not None:
             self.asking.abandon(self.id)
