@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["banned_terms"]
+__all__ = ["TERMS", "banned_terms"]
 
 _ACTOR = "name the actor: client, peer, caller, connection, handler, server, application or user"
 
@@ -17,7 +17,7 @@ _ACTOR = "name the actor: client, peer, caller, connection, handler, server, app
 _TEXT_NOUNS = "file|field|frame|message|format|event|editor|body|subprotocol|encoding|payload|line|box|area|part|codec"
 
 # pattern → what to write
-_TABLE: dict[str, str] = {
+TERMS: dict[str, str] = {
     # pronouns for an actor
     "whoever|whomever|whosoever": _ACTOR,
     "nobody|no one|somebody|someone|anybody|anyone|everybody|everyone": _ACTOR,
@@ -30,7 +30,6 @@ _TABLE: dict[str, str] = {
     "carriage(?! return)|junctions?": "uvicorn WebSocket takeover (uvicorn bridge)",
     "dialects?": "encoder",
     "farewells?|good-?byes?": "Close frame, or closing handshake",
-    "fault[ _]of": "error mapping",
     "holdings": "receive-buffer budget",
     "inbound messages?": "client message",
     "intake": "receiver",
@@ -85,7 +84,7 @@ _TABLE: dict[str, str] = {
     ),
 }
 _PATTERNS = [
-    (re.compile(rf"(?<![\w-])(?:{pattern})(?!\w)", re.IGNORECASE), advice) for pattern, advice in _TABLE.items()
+    (re.compile(rf"(?<![\w-])(?:{pattern})(?!\w)", re.IGNORECASE), advice) for pattern, advice in TERMS.items()
 ]
 _LEADING_WHO = re.compile(r"^(?:and |or |but |so )?(whom?)(?: |$)(?!.*\?$)", re.IGNORECASE)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mycelia import BaseSubsystem
 from tools.prose.__main__ import main
 from tools.prose.check import configured_paths
 
@@ -84,6 +85,17 @@ def test_a_seeded_noun_clause_is_found(folder: Path, capsys: pytest.CaptureFixtu
     path.write_text(SOURCE.replace("A plain module", "What a module is"))
     assert main([]) == 1
     assert "src/plain.py:1: summary-opener: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "found"), [("start", True), ("_start", False), ("unknown", False)])
+def test_the_docstring_of_a_public_method_is_checked_where_its_class_is_defined(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, found: bool
+) -> None:
+    path = folder / "src" / Path(*BaseSubsystem.__module__.split(".")).with_suffix(".py")
+    path.parent.mkdir(parents=True)
+    path.write_text(f'''class BaseSubsystem:\n    def {name}(self, size: int) -> int:\n        """Start it."""\n''')
+    assert main([]) == int(found)
+    assert capsys.readouterr().out.count("public-docstring") == (2 if found else 0)
 
 
 def test_named_paths_are_checked_instead(folder: Path) -> None:

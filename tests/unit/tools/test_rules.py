@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tools.prose.model import MARKDOWN, Passage
 from tools.prose.passive import passive_phrases
 from tools.prose.rules import MOST_WORDS, check_sentences
-from tools.prose.terms import banned_terms
+from tools.prose.terms import TERMS, banned_terms
 
 
 def broken(text: str) -> list[str]:
@@ -51,43 +52,82 @@ def test_two_passive_phrases_are_allowed_and_three_are_a_chain() -> None:
     assert broken("What was sent is read. Then it is dropped.") == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Whoever comes late waits.",
-        "It answers nobody.",
-        "Somebody asks, and anyone may call.",
-        "Who comes late waits.",
-        "It depends on who asks.",
-        "Say goodbye.",
-        "A good-bye from the client.",
-        "It takes a baton.",
-        "Batons go round.",
-        "Judged by the gate.",
-        "The judgement is final.",
-        "The client is told.",
-        "It fails at the door.",
-        "Ask the gate.",
-        "There is no room.",
-        "It has no place.",
-        "Expected a text, got a number.",
-        "A list of texts.",
-        "A stall of the loop.",
-        "An apology goes out.",
-        "Bytes of strangers.",
-        "Under pressure it refuses.",
-        "The carriage runs.",
-        "The outbox is full.",
-        "Its refusals are counted.",
-        "The rules of the house.",
-        "A parting client.",
-        "Both of these hold.",
-        "Of what is none, it says so.",
-    ],
-)
+BAD = [
+    "Whoever comes late waits.",
+    "It answers nobody.",
+    "Somebody asks, and anyone may call.",
+    "Who comes late waits.",
+    "It depends on who asks.",
+    "Say goodbye.",
+    "A good-bye from the client.",
+    "It takes a baton.",
+    "Batons go round.",
+    "Judged by the gate.",
+    "The judgement is final.",
+    "The client is told.",
+    "It fails at the door.",
+    "Ask the gate.",
+    "There is no room.",
+    "It has no place.",
+    "Expected a text, got a number.",
+    "A list of texts.",
+    "A stall of the loop.",
+    "An apology goes out.",
+    "Bytes of strangers.",
+    "Under pressure it refuses.",
+    "The carriage runs.",
+    "The outbox is full.",
+    "Its refusals are counted.",
+    "The rules of the house.",
+    "A parting client.",
+    "Both of these hold.",
+    "Of what is none, it says so.",
+    "An alarm rings for the abilities.",
+    "It takes attendance.",
+    "The dialect of this client.",
+    "Its holdings are full.",
+    "An inbound message arrives.",
+    "The intake reads it.",
+    "A misread request.",
+    "Pacing of the reader.",
+    "The rider of a session.",
+    "A starved client.",
+    "It unveils the client.",
+    "The verdict on a frame.",
+    "Relief comes late.",
+    "Shedding starts.",
+    "It skims the message.",
+    "A crowded message.",
+    "Secrets are blanked out.",
+    "The far end closes.",
+    "The front door of the package.",
+    "For another's sake it waits.",
+    "It misses a beat.",
+    "The phase of the connection.",
+    "The gate decides.",
+    "A place to listen.",
+    "Its place is free.",
+    "Imports between upper floors.",
+    "The rooms of the house.",
+    "It is none of these.",
+    "What it is that comes.",
+    "It works as ever.",
+    "All the same it closes.",
+    "It says of itself that it works.",
+    "The connection goes under.",
+    "Wait, lest it fails.",
+]
+
+
+@pytest.mark.parametrize("text", BAD)
 def test_banned_terms(text: str) -> None:
     assert list(banned_terms(text)), "expected a finding"
     assert "banned-term" in broken(text)
+
+
+@pytest.mark.parametrize("pattern", TERMS)
+def test_every_pattern_matches_one_of_these_sentences(pattern: str) -> None:
+    assert any(re.search(rf"\b(?:{pattern})\b", text, re.IGNORECASE) for text in BAD)
 
 
 @pytest.mark.parametrize(
