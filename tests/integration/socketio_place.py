@@ -24,7 +24,6 @@ from tests.integration.spoken_places import SpokenPlace, Through
 __all__ = ["PlainSocketio", "SocketioPlace"]
 
 _CODEC = SocketioCodec()
-_GREETING = {"event": "websocket.connected", "data": {"connectionId": "c", "heartbeat": 25.0}}
 
 
 class _Plain(Through):
@@ -39,7 +38,7 @@ class _Reader(Through):
     """A peer that is told payloads; everything else is the peer's above."""
 
     def opened(self, transport: Any) -> None:
-        transport.send(_CODEC.encode_value(_GREETING), False)  # until then the client is not told that it is connected
+        transport.accepted("c")  # until then the client is not told that it is connected
         self._other.opened(_Plain(transport))
 
     def received(self, payload: bytes, binary: bool) -> None:

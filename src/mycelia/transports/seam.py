@@ -63,14 +63,17 @@ class Transport(Protocol):
             binary: True for a binary message, False for a text message.
         """
 
-    def accepted(self, connection_id: str) -> None:
+    def accepted(self, connection_id: str) -> bool:
         """Report that the application has accepted the connection. Its greeting follows.
 
-        Called once, after authentication and `connect`. Most transports do nothing; a protocol that confirms a
+        Called once, after authentication and `connect`. Most transports do nothing. A protocol that confirms a
         connection with its id (Socket.IO) does so here.
 
         Args:
             connection_id: The id of the accepted connection.
+
+        Returns:
+            True if the transport has told the client its id, so that the event `websocket.connected` is not needed.
         """
 
     def close(self, code: int, reason: str) -> None:

@@ -51,8 +51,9 @@ class PlainTransport:
     def native(self) -> object:
         return self
 
-    def accepted(self, connection_id: str) -> None:
+    def accepted(self, connection_id: str) -> bool:
         self.acceptances.append(connection_id)
+        return False
 
     def send(self, payload: bytes, binary: bool) -> None:
         self.sent.append((payload, binary))

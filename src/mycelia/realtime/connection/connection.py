@@ -213,9 +213,8 @@ class WebSocketConnection:
     def accept(self, greeting: bytes) -> None:
         """`connect` has accepted: the greeting goes out, then what was held, then in what was held."""
         self.phase, self.accepted = Phase.OPEN, True
-        if self.transport is not None:
-            self.transport.accepted(self.id)
-        if greeting:
+        introduced = self.transport is not None and self.transport.accepted(self.id)
+        if greeting and not introduced:
             self.write(greeting)
         self._drain()
         self.throttle.attend(self)

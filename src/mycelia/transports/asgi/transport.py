@@ -117,7 +117,8 @@ class AsgiTransport:
     def compression(self) -> Compression | None:
         return None  # the server compresses
 
-    def accepted(self, connection_id: str) -> None: ...
+    def accepted(self, connection_id: str) -> bool:
+        return False
 
     # -- its life ------------------------------------------------------------------------------------
 

@@ -116,7 +116,8 @@ class MemoryTransport:
     def native(self) -> MemorySocket:
         return self.socket
 
-    def accepted(self, connection_id: str) -> None: ...
+    def accepted(self, connection_id: str) -> bool:
+        return False
 
     # -- FarEnd: what the client's end calls ---------------------------------------------------------
 

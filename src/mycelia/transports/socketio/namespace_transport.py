@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, json
-
 from mycelia.protocol.socketio.codec import split
 from mycelia.protocol.socketio.packets import MAIN
 from mycelia.protocol.wire.codes import Close, close_payload
@@ -18,24 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["NamespaceTransport"]
 
-_GREETING = b'2["websocket.connected",'
 _BINARY = b"56"  # how packets with attachments begin
 
 
-class _Introduction(Struct, rename="camel"):
-    connection_id: str
-
-
-class _Greeting(Struct, array_like=True):
-    name: str
-    data: _Introduction
-
-
-_greeting = json.Decoder(_Greeting).decode
-
-
 class NamespaceTransport:
-    """The greeting of an accepted connection is the answer to CONNECT; nothing is sent before it.
+    """The answer to CONNECT tells a client that it is accepted; nothing is sent before it.
 
     `native` is the scope of the request that opened the session, of which all its namespaces have one; None
     where that was a WebSocket which a carriage read.
@@ -59,10 +44,13 @@ class NamespaceTransport:
                 self._line.write(payload)
             else:
                 self._line.send(split(payload, self._namespace))
-        elif payload.startswith(_GREETING):
-            sid = _greeting(payload[1:]).data.connection_id
+
+    def accepted(self, connection_id: str) -> bool:
+        """Answer the CONNECT packet, which tells the client its id."""
+        if self.peer is not None and self.closing is None and not self._joined:
             self._joined = True
-            self._line.send(self._client.namespaces.accept(self._namespace, sid))
+            self._line.send(self._client.namespaces.accept(self._namespace, connection_id))
+        return True
 
     def close(self, code: int, reason: str) -> None:
         """A client that should come back loses the session; any other is told, and stays away."""
@@ -89,8 +77,6 @@ class NamespaceTransport:
     @property
     def compression(self) -> Compression | None:
         return None
-
-    def accepted(self, connection_id: str) -> None: ...
 
     def over(self, code: int, reason: str) -> None:
         """Tells the peer, once, that it is over."""

@@ -120,7 +120,8 @@ class SockjsLine:
     def compression(self) -> Compression | None:
         return None
 
-    def accepted(self, connection_id: str) -> None: ...
+    def accepted(self, connection_id: str) -> bool:
+        return False
 
     # -- requests ------------------------------------------------------------------------------------
 

@@ -82,7 +82,8 @@ class SockjsSocket:
     def compression(self) -> Compression | None:
         return None
 
-    def accepted(self, connection_id: str) -> None: ...
+    def accepted(self, connection_id: str) -> bool:
+        return False
 
     # -- Peer of the WebSocket -----------------------------------------------------------------------
 

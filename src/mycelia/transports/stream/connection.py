@@ -300,7 +300,8 @@ class StreamConnection(PacedProtocol):
     def native(self) -> asyncio.Transport:
         return self._stream
 
-    def accepted(self, connection_id: str) -> None: ...
+    def accepted(self, connection_id: str) -> bool:
+        return False
 
     def finish(self) -> None:
         """Closes when everything is written, and at the latest after `close_timeout`."""

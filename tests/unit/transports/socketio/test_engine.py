@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import json
 
+from mycelia import MessageSystem
 from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.http.credentials import credentials, public_view
 from mycelia.protocol.socketio.codec import SocketioCodec
@@ -20,11 +21,11 @@ from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.engine_registry import load_engine
 from mycelia.transports.seam import Accept
 from mycelia.transports.socketio.engine import SocketioEngine
+from mycelia.websocket import WebSocketSubsystem
 from tests.unit.transports.asgi_server import Stand, Visit, plain_scope, running, websocket_scope
 
 PATH = "/socket.io/"
 CODEC = SocketioCodec()
-GREETING = CODEC.encode(Event("websocket.connected", {"connectionId": "id-1"}))
 
 
 class SocketioStand(Stand[SocketioEngine]):
@@ -53,7 +54,7 @@ class SocketioStand(Stand[SocketioEngine]):
         """A session over HTTP with an accepted connection, that waits for a GET with the answer to CONNECT."""
         session, before = await self.poll(), len(self.peers)
         assert await self.ask(session, "POST", b"40") == (200, b"ok")
-        self.peers[before].transport.send(GREETING, False)
+        self.peers[before].transport.accepted("id-1")
         return session, self.peers[before]
 
     async def open(self, query: str = "EIO=4&transport=websocket") -> Visit:
@@ -67,7 +68,7 @@ class SocketioStand(Stand[SocketioEngine]):
         visit, before = await self.open(), len(self.peers)
         visit.text(connect)
         await visit.until(lambda: len(self.peers) > before)
-        self.peers[-1].transport.send(GREETING, False)
+        self.peers[-1].transport.accepted("id-1")
         await visit.until(lambda: len(visit.messages) == 2)
         return visit, self.peers[-1]
 
@@ -231,7 +232,7 @@ async def test_polling_from_connect_to_close() -> None:
         assert made.door.inside == 0
         [peer] = made.peers
         waiting = made.request(session)
-        peer.transport.send(GREETING, False)
+        peer.transport.accepted("id-1")
         assert await waiting.answer() == (200, b'40{"sid":"id-1"}')
         assert await made.ask(session, "POST", b'427["app://a",1]\x1e42["app://b"]') == (200, b"ok")
         assert peer.messages == [(b'27["app://a",1]', False), (b'2["app://b"]', False)]
@@ -275,7 +276,7 @@ async def test_a_poll_that_is_given_up_frees_its_place() -> None:
         again = made.request(session)
         await again.until(lambda: again.asked)
         assert await made.ask(session, "POST", b"40") == (200, b"ok")
-        made.peers[0].transport.send(GREETING, False)
+        made.peers[0].transport.accepted("id-1")
         assert (await again.answer())[0] == 200
 
 
@@ -413,7 +414,7 @@ async def test_two_namespaces_are_two_connections() -> None:
         visit.text("40/admin,")
         await visit.until(lambda: len(made.peers) == 2)
         admin = made.peers[1]
-        admin.transport.send(GREETING, False)
+        admin.transport.accepted("id-1")
         admin.transport.send(CODEC.encode(Event("a", b"x")), False)
         await visit.until(lambda: len(visit.messages) == 5)
         assert visit.messages[2:] == ['40/admin,{"sid":"id-1"}', '451-/admin,["a",{"_placeholder":true,"num":0}]', b"x"]
@@ -435,7 +436,7 @@ async def test_who_shall_come_back_to_one_namespace_loses_the_session_when_the_o
         visit.text("40/admin,")
         await visit.until(lambda: len(made.peers) == 2)
         admin = made.peers[1]
-        admin.transport.send(GREETING, False)
+        admin.transport.accepted("id-1")
         admin.transport.close(1012, "")
         assert await admin.closed_with() == (1012, "")
         peer.transport.send(b'2["still"]', False)
@@ -451,7 +452,7 @@ async def test_and_soon_if_it_is_not() -> None:
         visit, peer = await made.joined()
         visit.text("40/admin,")
         await visit.until(lambda: len(made.peers) == 2)
-        made.peers[1].transport.send(GREETING, False)
+        made.peers[1].transport.accepted("id-1")
         made.peers[1].transport.abort()
         assert (await visit.told("websocket.close"))["code"] == 1000
         await visit.ended()
@@ -464,7 +465,7 @@ async def test_a_pause_lasts_until_both_namespaces_want_more() -> None:
         visit.text("40/admin,")
         await visit.until(lambda: len(made.peers) == 2)
         admin = made.peers[1]
-        admin.transport.send(GREETING, False)
+        admin.transport.accepted("id-1")
         assert peer.pausing is not None and admin.pausing is not None
         peer.pausing.pause()
         admin.pausing.pause()
@@ -586,3 +587,23 @@ async def test_attachments_that_have_not_all_come_are_held_in_all_and_the_larges
         for at in (0, 2):
             visits[at].say({"type": "websocket.receive", "bytes": b"y"})
         await visits[2].until(lambda: all(made.peers[at].messages for at in (0, 2)))
+
+
+# -- below a subsystem -------------------------------------------------------------------------------------
+
+
+async def test_the_answer_to_connect_is_the_only_greeting() -> None:
+    """It names the connection, so the event `websocket.connected` is not sent."""
+    system = MessageSystem("main")
+    sockets = WebSocketSubsystem("websocket", ms=system, config={"websocket": {"type": "socketio", "path": PATH}})
+    async with system:
+        visit = Visit(websocket_scope(PATH, query_string=b"EIO=4&transport=websocket"))
+        visit.begin(sockets.asgi)
+        visit.text("40")
+        await visit.until(lambda: len(visit.messages) == 2)
+        [connection] = sockets.websocket.get_all_connections()
+        await connection.send({"event": "news"})
+        await visit.until(lambda: len(visit.messages) == 3)
+        assert visit.messages[1:] == [f'40{{"sid":"{connection.id}"}}', '42["news",null]']
+        visit.leave()
+        await visit.ended()
