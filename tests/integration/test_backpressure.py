@@ -266,7 +266,9 @@ FIXED = {
     "ServerConfig": {"options"},
     "Sink": {"_buffer"},
     "Statistics": {"_sources"},
-    "StreamEngine": {"_servers", "scratch"},  # one server for each address
+    "ListeningEngine": {"_servers"},  # one server for each address
+    "StreamEngine": {"scratch"},
+    "_LibraryReaders": {"_scratch"},
     "TimerWheel": {"_slots"},
     "WebSocketFacet": {"_engines"},
     "_Node": {"literals"},
@@ -276,9 +278,9 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("Ageing", "_ages"): CONNECTIONS,
     ("Asking", "_claimed"): BACKLOG,
     ("Asking", "_waiting"): BACKLOG,  # requests of the server to one client
-    ("Batons", "_waiting"): 2 * CONNECTIONS,  # each worker once, and each compressed peer whose frames wait
-    ("PacedProtocol", "_waiting"): 64 * 1024 // 6,  # frames of one read; of compressed peers only
-    ("Rests", "_waiting"): CONNECTIONS,  # each connection once
+    ("FairScheduler", "_waiting"): 2 * CONNECTIONS,  # each worker once, and each compressed peer whose frames wait
+    ("ThrottledReader", "_queued"): 64 * 1024 // 6,  # frames of one read; of compressed peers only
+    ("ReadScheduler", "_waiting"): CONNECTIONS,  # each connection once
     ("Assembler", "_parts"): 1024 * 1024,
     ("Broadcaster", "_waiting"): 1,  # emptied in every turn; each has a sender that waits for it
     ("Connections", "_all"): CONNECTIONS,
@@ -289,7 +291,7 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("ErrorLog", "_counts"): 20,
     ("ErrorLog", "_records"): 10,
     ("Expiry", "_watched"): CONNECTIONS,
-    ("Holdings", "_holders"): CONNECTIONS,
+    ("ReceiveBudget", "_holders"): CONNECTIONS,
     ("Lifecycle", "_connecting"): CONNECTIONS,
     ("Lifecycle", "_faults"): CONNECTIONS,
     ("Lifecycle", "_requests"): CONNECTIONS,
@@ -300,7 +302,7 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("Runtime", "_tasks"): CONNECTIONS * (2 + CONCURRENT + 1),  # worker, life cycle, concurrent requests, a response
     ("StreamEngine", "_half_open"): CONNECTIONS,
     ("StreamEngine", "_open"): CONNECTIONS,
-    ("PicowsEngine", "_pool"): 16,
+    ("PicowsReaders", "_pool"): 16,
     ("Tally", "_counts"): CONNECTIONS,
     ("TimerWheel", "_far"): CONNECTIONS,
     ("TimerWheel", "_turn"): CONNECTIONS,
@@ -448,7 +450,7 @@ async def test_every_queue_table_and_set_of_tasks_is_known_and_bounded(engine: s
         assert seen[("ErrorLog", "_records")] == 10
         left = {place: size for place, size in sizes(app)[0].items() if size}
         assert set(left) <= {("ErrorLog", "_counts"), ("ErrorLog", "_records"), ("Runtime", "_dialects")} | {
-            ("PicowsEngine", "_pool"),
+            ("PicowsReaders", "_pool"),
             ("RateLimiter", "_buckets"),
             ("Runtime", "_tasks"),
         }, "what belonged to connections is gone with them"

@@ -1,4 +1,4 @@
-"""How much the unfinished messages of all connections of an engine hold, and who goes when it is too much."""
+"""The budget for the unfinished messages of all connections of one engine."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ from typing import Protocol
 
 from mycelia.protocol.wire.codes import Close
 
-__all__ = ["Holder", "Holdings"]
+__all__ = ["BudgetHolder", "ReceiveBudget"]
 
 
-class Holder(Protocol):
-    """A connection that may hold a part of a message."""
+class BudgetHolder(Protocol):
+    """A connection that may hold a part of a message.
+
+    Attributes:
+        held_bytes: The number of bytes that it holds.
+    """
 
     held_bytes: int
 
     def fail(self, code: int, reason: str) -> None:
-        """Says why and hangs up; reports before it returns that nothing is held any more."""
+        """End the connection. It reports before this returns that it holds nothing any more."""
 
 
-class Holdings:
-    """Keeps count; above the limit the largest holder is told to come back later.
+class ReceiveBudget:
+    """Counts the bytes of unfinished messages. Above the limit it closes the largest holder with 1012.
 
-    One connection may always have one message of the allowed size on its way, so the limit is never below two of
-    those; who trickles many of them is who loses.
+    A connection may always have one message of the allowed size in flight, so the limit is at least two such messages.
+    A client that trickles many large messages is therefore the one that loses its connection.
     """
 
     __slots__ = ("_holders", "limit_bytes", "total_bytes")
@@ -30,17 +34,17 @@ class Holdings:
     def __init__(self, limit_bytes: int, message_bytes: int) -> None:
         self.limit_bytes = max(limit_bytes, 2 * message_bytes)
         self.total_bytes = 0
-        self._holders: set[Holder] = set()
+        self._holders: set[BudgetHolder] = set()
 
-    def changed(self, holder: Holder, change: int) -> None:
-        """`holder.held_bytes` has changed by `change`."""
+    def changed(self, holder: BudgetHolder, change: int) -> None:
+        """Report that `holder.held_bytes` has changed by `change`."""
         self.total_bytes += change
         if holder.held_bytes:
             self._holders.add(holder)
         else:
             self._holders.discard(holder)
         if change > 0 and self.total_bytes > self.limit_bytes:
-            # Each is asked once: one that hangs up already may have nothing to let go of.
+            # Each holder is asked once: a connection that is closing already may have nothing to release.
             for largest in sorted(self._holders, key=lambda each: each.held_bytes, reverse=True):
                 if self.total_bytes <= self.limit_bytes:
                     break

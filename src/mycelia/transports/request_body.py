@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mycelia.asgi.scope import Receive
-from mycelia.transports.receive_budget import Holdings
+from mycelia.transports.receive_budget import ReceiveBudget
 
 __all__ = ["Upload"]
 
@@ -13,10 +13,10 @@ __all__ = ["Upload"]
 class Upload:
     """One body. `gave_up` is called when it must go, since too much of unfinished messages is held."""
 
-    __slots__ = ("_body", "_gave_up", "_holdings", "held_bytes")
+    __slots__ = ("_body", "_budget", "_gave_up", "held_bytes")
 
-    def __init__(self, holdings: Holdings, gave_up: Callable[[], object]) -> None:
-        self._holdings, self._gave_up = holdings, gave_up
+    def __init__(self, budget: ReceiveBudget, gave_up: Callable[[], object]) -> None:
+        self._budget, self._gave_up = budget, gave_up
         self._body: bytearray | None = bytearray()
         self.held_bytes = 0
 
@@ -37,7 +37,7 @@ class Upload:
             self._account(0)
 
     def fail(self, code: int, reason: str) -> None:
-        """Lets go of what has come (called by the holdings)."""
+        """Lets go of what has come (called by the budget)."""
         self._body = None
         self._account(0)
         self._gave_up()
@@ -45,4 +45,4 @@ class Upload:
     def _account(self, held: int) -> None:
         change, self.held_bytes = held - self.held_bytes, held
         if change:
-            self._holdings.changed(self, change)
+            self._budget.changed(self, change)

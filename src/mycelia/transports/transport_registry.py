@@ -1,4 +1,4 @@
-"""The transports of one engine that are still there, for whoever must end them all."""
+"""The transports of one engine that have not ended yet."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ import asyncio
 
 from mycelia.transports.seam import Transport
 
-__all__ = ["Transports"]
+__all__ = ["TransportRegistry"]
 
 
-class Transports:
-    """A transport is added before its handshake is answered, and discarded when its peer knows that it is over."""
+class TransportRegistry:
+    """A set of transports that can be aborted together.
 
-    __slots__ = ("_nobody", "_there")
+    An engine adds a transport before it answers the handshake, and discards it after it has called `Peer.closed`.
+    """
+
+    __slots__ = ("_empty", "_transports")
 
     def __init__(self) -> None:
-        self._there: set[Transport] = set()
-        self._nobody = asyncio.Event()
+        self._transports: set[Transport] = set()
+        self._empty = asyncio.Event()
 
     def add(self, transport: Transport) -> None:
-        self._there.add(transport)
+        """Add a transport."""
+        self._transports.add(transport)
 
     def discard(self, transport: Transport) -> None:
-        self._there.discard(transport)
-        if not self._there:
-            self._nobody.set()
+        """Remove a transport that has ended."""
+        self._transports.discard(transport)
+        if not self._transports:
+            self._empty.set()
 
     async def abort(self) -> None:
-        """Ends them all; returns when the last one is gone. Nobody may be added meanwhile."""
-        self._nobody.clear()
-        for transport in list(self._there):
+        """Abort every transport, and wait until the last one has ended. Do not add one meanwhile."""
+        self._empty.clear()
+        for transport in list(self._transports):
             transport.abort()
-        if self._there:
-            await self._nobody.wait()
+        if self._transports:
+            await self._empty.wait()

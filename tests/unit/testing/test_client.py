@@ -294,5 +294,5 @@ async def test_where_to_connect_in_memory(kind: str) -> None:
         with pytest.raises(ValueError, match="needs a server"):
             await create_mock_websocket_client().connect("memory://server/ws")
     if kind == "memory":
-        with pytest.raises(ConnectionRefusedError, match="does not run"):
+        with pytest.raises(ConnectionRefusedError, match="is not running"):
             await create_mock_websocket_client(stand.facet).connect("memory://server/ws")

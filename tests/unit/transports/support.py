@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 from hypothesis import strategies as st
 
+from mycelia.protocol.ws.deflate import Compression
 from mycelia.protocol.ws.frames import Frame, mask_frame
 from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.seam import Accept
 from mycelia.transports.stream.connection import StreamConnection
+from mycelia.transports.stream.engine import StreamEngine
 from mycelia.transports.stream.reader import Reader
-from mycelia.transports.tcp.listener import StreamEngine
 from mycelia.transports.tcp.picows import PicowsEngine
 from mycelia.transports.tcp.websockets import WebsocketsEngine
 
@@ -68,7 +69,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.assembler = object()
-        self.compression = None
+        self.compression: Compression | None = None
         self.frames: list[Frame] = []
         self.failures: list[int] = []
 
@@ -80,7 +81,7 @@ class Owner:
 
     def of(self, engine: StreamEngine) -> Reader:
         """A reader of the engine's that belongs to this."""
-        return engine.acquire(cast(StreamConnection, self))
+        return engine.readers.acquire(self)
 
 
 class Stream(asyncio.Transport):
@@ -159,7 +160,7 @@ class Bench:
 
     def dial(self, peername: object = ("192.0.2.1", 5)) -> tuple[StreamConnection, Stream]:
         """A connection that has been accepted by TCP."""
-        connection, stream = self.engine.connection_type(self.engine), Stream(peername)
+        connection, stream = self.engine.connect(), Stream(peername)
         stream.protocol = connection
         connection.connection_made(stream)
         return connection, stream

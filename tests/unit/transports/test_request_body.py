@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mycelia.transports.receive_budget import Holdings
+from mycelia.transports.receive_budget import ReceiveBudget
 from mycelia.transports.request_body import Upload
 
 
@@ -38,14 +38,14 @@ def piece(body: bytes, more: bool = True) -> dict[str, Any]:
 async def test_a_body_is_read_to_its_end_or_until_it_is_too_large(
     events: list[dict[str, Any]], body: bytes | None
 ) -> None:
-    holdings = Holdings(100, 10)
-    assert await Upload(holdings, lambda: None).read(bringing(*events), 5) == body
-    assert holdings.total_bytes == 0
+    budget = ReceiveBudget(100, 10)
+    assert await Upload(budget, lambda: None).read(bringing(*events), 5) == body
+    assert budget.total_bytes == 0
 
 
 async def test_the_largest_goes_when_all_together_hold_too_much() -> None:
-    holdings, gone = Holdings(100, 10), list[str]()
-    small, large = Upload(holdings, lambda: gone.append("small")), Upload(holdings, lambda: gone.append("large"))
+    budget, gone = ReceiveBudget(100, 10), list[str]()
+    small, large = Upload(budget, lambda: gone.append("small")), Upload(budget, lambda: gone.append("large"))
     hold, held = asyncio.Event(), asyncio.Event()
     brought = [piece(b"x" * 70), piece(b"y", False)]
 
@@ -59,7 +59,7 @@ async def test_the_largest_goes_when_all_together_hold_too_much() -> None:
     async with asyncio.timeout(5):
         await held.wait()
     assert await small.read(bringing(piece(b"z" * 40, False)), 1000) == b"z" * 40
-    assert (gone, large.held_bytes, holdings.total_bytes) == (["large"], 0, 0)
+    assert (gone, large.held_bytes, budget.total_bytes) == (["large"], 0, 0)
     hold.set()
     assert await reading is None
-    assert holdings.total_bytes == 0
+    assert budget.total_bytes == 0

@@ -6,13 +6,13 @@ import asyncio
 from typing import Any, cast
 
 from mycelia.transports.seam import Transport
-from mycelia.transports.transport_registry import Transports
+from mycelia.transports.transport_registry import TransportRegistry
 
 
 class Leaving:
     """A transport that is gone in a later turn of the loop."""
 
-    def __init__(self, transports: Transports) -> None:
+    def __init__(self, transports: TransportRegistry) -> None:
         self._transports = transports
         self.gone = False
 
@@ -25,7 +25,7 @@ class Leaving:
 
 
 async def test_the_last_one_is_waited_for() -> None:
-    transports = Transports()
+    transports = TransportRegistry()
     for _ in range(2):  # an engine may be started again
         leaving = [Leaving(transports) for _ in range(3)]
         for each in leaving:

@@ -1,8 +1,8 @@
-"""permessage-deflate (RFC 7692): what both sides agree on, and messages in and out of their compressed form.
+"""permessage-deflate (RFC 7692): negotiation, and the compression and decompression of messages.
 
-Unless configured otherwise neither side keeps its context between messages: then a connection holds no compressor and
-no window, one message is compressed once for all who get it, and a message out of order or lost to a limit spoils no
-other. Keeping it compresses short, similar messages better and costs each connection its windows.
+By default no side keeps its context between messages. A connection then holds no compressor and no window, a broadcast
+is compressed once for all receivers, and a message that is dropped or reordered breaks no other. A kept context
+compresses short, similar messages better, and costs each connection its windows.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = [
     "Deflater",
     "Inflater",
     "Negotiator",
-    "Turns",
+    "Schedule",
     "negotiate",
     "parse_extensions",
 ]
 
-_TAIL = b"\x00\x00\xff\xff"  # of every flush; left out on the wire (RFC 7692 §7.2.1)
+_TAIL = b"\x00\x00\xff\xff"  # the end of every flush; omitted on the wire (RFC 7692 §7.2.1)
 _STEP_BYTES = 64 * 1024
 _BINARY = 0x82  # the first byte of a whole binary message
 _WINDOW_BYTES = 32 * 1024
@@ -41,8 +41,8 @@ _SERVER_BITS, _CLIENT_BITS = "server_max_window_bits", "client_max_window_bits"
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER = re.compile(rf"[ \t]*;[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*(?:({_TOKEN})|\"((?:[^\"\\]|\\.)*)\"))?")
 _OFFER = re.compile(rf"[ \t]*({_TOKEN})")
-_NEXT = re.compile(r"[ \t]*(?:,[ \t,]*|$)")  # empty elements mean nothing (RFC 9110 §5.6.1.2)
-_ENDS = 4
+_NEXT = re.compile(r"[ \t]*(?:,[ \t,]*|$)")  # empty elements are ignored (RFC 9110 §5.6.1.2)
+_MOST_FINAL_BLOCKS = 4
 _BOUNDS = (
     ("server_bits", 9, 15),
     ("client_bits", 9, 15),
@@ -50,7 +50,7 @@ _BOUNDS = (
     ("memory_level", 1, 9),
     ("threshold_bytes", 0, 2**40),
 )
-_OFFERS = 16  # more in one handshake are not read
+_MOST_OFFERS = 16  # a handshake with more is rejected
 
 _Half = TypeVar("_Half")
 Offer = tuple[str, tuple[tuple[str, str | None], ...]]
@@ -58,10 +58,16 @@ Offer = tuple[str, tuple[tuple[str, str | None], ...]]
 
 @dataclass(frozen=True, slots=True)
 class DeflateSettings:
-    """How a server compresses; ConfigError for what zlib cannot do.
+    """The compression settings of a server. Raises ConfigError for a value that zlib does not support.
 
-    `server_context` and `client_context` say which side may keep its context; `server_bits` and `client_bits` are the
-    largest windows, as powers of two (9 to 15); shorter messages than `threshold_bytes` go out as they are.
+    Attributes:
+        server_context: True if the server may keep its context between messages.
+        client_context: True if the client may keep its context between messages.
+        server_bits: The largest window of the server, as a power of two (9 to 15).
+        client_bits: The largest window of the client, as a power of two (9 to 15).
+        level: The compression level of zlib (0 to 9).
+        memory_level: The memory level of zlib (1 to 9).
+        threshold_bytes: Shorter messages are sent uncompressed.
     """
 
     server_context: bool = False
@@ -82,7 +88,7 @@ class DeflateSettings:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What one handshake agreed on; `response` is what the 101 says of it."""
+    """The result of a negotiation. `response` is the value of Sec-WebSocket-Extensions in the 101 response."""
 
     server_context: bool
     client_context: bool
@@ -92,7 +98,7 @@ class Agreement:
 
 
 def parse_extensions(lines: Sequence[str]) -> list[Offer]:
-    """The extensions that a handshake offers, in order (RFC 6455 §9.1). Raises BadHandshake for what is no list."""
+    """Return the extensions that a handshake offers (RFC 6455 §9.1). Raise BadHandshake for an invalid list."""
     offers: list[Offer] = []
     for line in lines:
         at = len(line) - len(line.lstrip(" \t,"))
@@ -114,13 +120,13 @@ def parse_extensions(lines: Sequence[str]) -> list[Offer]:
                 raise BadHandshake(400, "expected Sec-WebSocket-Extensions as a list of names with parameters")
             at = end.end()
             offers.append((name[1], tuple(parameters)))
-            if len(offers) > _OFFERS:
-                raise BadHandshake(400, f"expected at most {_OFFERS} extensions")
+            if len(offers) > _MOST_OFFERS:
+                raise BadHandshake(400, f"expected at most {_MOST_OFFERS} extensions")
     return offers
 
 
 def negotiate(lines: Sequence[str], settings: DeflateSettings) -> Agreement | None:
-    """The answer to the first offer that can be kept (RFC 7692 §5.1, §7.1); None to go on without compression."""
+    """Return the agreement on the first acceptable offer (RFC 7692 §5.1, §7.1), or None for no compression."""
     for name, parameters in parse_extensions(lines):
         if name == _NAME and (agreement := _agree(dict(parameters), len(parameters), settings)) is not None:
             return agreement
@@ -129,9 +135,9 @@ def negotiate(lines: Sequence[str], settings: DeflateSettings) -> Agreement | No
 
 def _agree(offer: dict[str, str | None], count: int, settings: DeflateSettings) -> Agreement | None:
     if len(offer) != count or offer.keys() - {*_FLAGS, _SERVER_BITS, _CLIENT_BITS}:
-        return None  # a parameter that comes twice, or that nobody knows
+        return None  # a duplicate or unknown parameter
     if any(offer.get(flag) is not None for flag in _FLAGS):
-        return None  # which have no value
+        return None  # a flag must not have a value
     server_bits, client_bits = settings.server_bits, 15
     if _SERVER_BITS in offer:
         asked = _bits(offer[_SERVER_BITS])
@@ -155,29 +161,29 @@ def _agree(offer: dict[str, str | None], count: int, settings: DeflateSettings) 
 
 
 def _bits(value: str | None) -> int | None:
-    """8 to 15, without zeros in front (RFC 7692 §7.1.2)."""
+    """Return a window size from 8 to 15 without leading zeros (RFC 7692 §7.1.2), or None."""
     return int(value) if value in ("8", "9", "10", "11", "12", "13", "14", "15") else None
 
 
 class Deflater:
-    """Compresses messages for one connection whose server keeps its context, or for any number whose does not."""
+    """Compresses messages: for one connection if the server keeps its context, otherwise for any number of them."""
 
     __slots__ = ("_compress", "_flush", "_mode", "context", "threshold_bytes")
 
     def __init__(self, bits: int, context: bool, settings: DeflateSettings) -> None:
         made = zlib.compressobj(settings.level, zlib.DEFLATED, -bits, settings.memory_level)
         self._compress, self._flush = made.compress, made.flush
-        self._mode = zlib.Z_SYNC_FLUSH if context else zlib.Z_FULL_FLUSH  # which forgets what came before
+        self._mode = zlib.Z_SYNC_FLUSH if context else zlib.Z_FULL_FLUSH  # a full flush resets the context
         self.context, self.threshold_bytes = context, settings.threshold_bytes
 
     def deflate(self, payload: bytes) -> bytes:
-        """The payload of the compressed message (RFC 7692 §7.2.1)."""
+        """Return the payload of the compressed message (RFC 7692 §7.2.1)."""
         if not payload:
             return b"\x00"
         return (self._compress(payload) + self._flush(self._mode))[:-4]
 
     def frame(self, payload: bytes, binary: bool) -> bytes:
-        """A finished frame for a whole message, compressed where that is worth it (RFC 7692 §6.1)."""
+        """Return a finished frame with a whole message, compressed if that makes it shorter (RFC 7692 §6.1)."""
         opcode = 2 if binary else 1
         if len(payload) >= self.threshold_bytes:
             packed = self.deflate(payload)
@@ -186,7 +192,7 @@ class Deflater:
         return header(opcode, len(payload)) + payload
 
     def reframe(self, packet: bytes) -> bytes:
-        """Finished frames of whole messages, one after another, as the one connection gets them."""
+        """Return finished uncompressed frames, compressed with the context of this connection."""
         frames, at, end = [], 0, len(packet)
         while at < end:
             size, start = packet[at + 1], at + 2
@@ -199,7 +205,7 @@ class Deflater:
 
 
 class Inflater:
-    """Decompresses the messages of one connection, each bounded while it grows."""
+    """Decompresses messages, and enforces the size limit while the output grows."""
 
     __slots__ = ("_bits", "_context", "_kept")
 
@@ -208,10 +214,13 @@ class Inflater:
         self._kept = zlib.decompressobj(-bits) if context else None
 
     def inflate(self, payload: bytes | bytearray, most: int) -> bytes:
-        """The message (RFC 7692 §7.2.2). Raises FrameFault: 1009 above `most` bytes, 1007 for what is not deflated.
+        """Return the decompressed message (RFC 7692 §7.2.2).
 
-        What is large already is inflated twice, the first time to see how large it becomes: the compressed form, and as
-        much as is allowed of a bomb, are never held together.
+        Large inputs are inflated twice. The first pass only measures the output, so that a decompression bomb is
+        rejected before its output is buffered beside the compressed form.
+
+        Raises:
+            FrameFault: The message has more than `most` bytes (1009), or is not valid deflate data (1007).
         """
         if len(payload) > most // 4:
             kept = self._kept and self._kept.copy()
@@ -223,7 +232,7 @@ class Inflater:
 
     def _parts(self, payload: bytes | bytearray, most: int) -> Iterator[bytes]:
         inflater = self._kept or zlib.decompressobj(-self._bits)
-        size = ends = 0
+        size = final_blocks = 0
         window = b""
         try:
             for rest in _pieces(payload):
@@ -235,10 +244,12 @@ class Inflater:
                     yield part
                     window = (window + part)[-_WINDOW_BYTES:]
                     rest = inflater.unconsumed_tail
-                    if inflater.eof:  # a block that says it is the last need not be (RFC 7692 §7.2.3.5)
-                        ends += 1
-                        if ends > _ENDS:
-                            raise FrameFault(Close.INVALID_DATA, f"expected at most {_ENDS} last blocks in a message")
+                    if inflater.eof:  # another block may follow a final block (RFC 7692 §7.2.3.5)
+                        final_blocks += 1
+                        if final_blocks > _MOST_FINAL_BLOCKS:
+                            raise FrameFault(
+                                Close.INVALID_DATA, f"expected at most {_MOST_FINAL_BLOCKS} final blocks in a message"
+                            )
                         rest = inflater.unused_data
                         inflater = zlib.decompressobj(-self._bits, window)
                         if self._context:
@@ -248,7 +259,7 @@ class Inflater:
 
 
 def _pieces(payload: bytes | bytearray) -> Iterator[bytes | bytearray]:
-    """The payload and its tail; zlib hands back what of a piece it has not used yet, again and again."""
+    """Yield the payload in pieces, then the tail, because zlib copies the unused rest of its input on every call."""
     if len(payload) <= _STEP_BYTES:
         yield b"".join((payload, _TAIL))
         return
@@ -257,31 +268,38 @@ def _pieces(payload: bytes | bytearray) -> Iterator[bytes | bytearray]:
     yield _TAIL
 
 
-Turns = Callable[[Callable[[], object]], Callable[[], object]]
-"""Calls back when there is time for what takes long; what it returns takes that back."""
+Schedule = Callable[[Callable[[], object]], Callable[[], object]]
+"""Calls a callback when expensive work may run, and returns a function that cancels the call."""
 
 
 class Compression(NamedTuple):
-    """What compresses for a connection and back, what the 101 says of it, and who says when much may be inflated."""
+    """The compression of one connection.
+
+    Attributes:
+        inflate: Decompresses a message of at most so many bytes.
+        deflater: Compresses messages.
+        response: The value of Sec-WebSocket-Extensions in the 101 response.
+        schedule: Schedules the decompression of large input; None to decompress at once.
+    """
 
     inflate: Callable[[bytes | bytearray, int], bytes]
     deflater: Deflater
     response: str
-    turns: Turns | None = None
+    schedule: Schedule | None = None
 
 
 class Negotiator:
-    """Answers the offers of all clients of one endpoint; where nothing is kept they share what compresses for them."""
+    """Negotiates compression for one endpoint. Connections without a context share a deflater and an inflater."""
 
     __slots__ = ("_deflaters", "_inflaters", "_settings")
 
     def __init__(self, settings: DeflateSettings) -> None:
         self._settings = settings
-        self._deflaters: dict[int, Deflater] = {}  # one for each size of window
+        self._deflaters: dict[int, Deflater] = {}  # by window size
         self._inflaters: dict[int, Inflater] = {}
 
     def agree(self, lines: Sequence[str]) -> Compression | None:
-        """The answer to what a client offers; None for no compression. BadHandshake for what is no offer at all."""
+        """Return the compression that a client's offers lead to, or None. Raise BadHandshake for an invalid offer."""
         agreement = negotiate(lines, self._settings)
         if agreement is None:
             return None
@@ -292,7 +310,7 @@ class Negotiator:
 
 
 def _shared(pool: dict[int, _Half], make: Callable[[int, bool], _Half], bits: int, context: bool) -> _Half:
-    """A half of its own for who keeps a context; for all others the one with that window."""
+    """Return a new object for a connection that keeps its context, or else the shared one for that window."""
     if context:
         return make(bits, True)
     if bits not in pool:

@@ -91,7 +91,7 @@ class Gate:
             offered = request.headers.lines("sec-websocket-extensions") if negotiator is not None else ()
             compression = negotiator.agree(offered) if negotiator is not None and offered else None
             if compression is not None:
-                compression = compression._replace(turns=self._runtime.dispatch.batons.call)
+                compression = compression._replace(schedule=self._runtime.dispatch.batons.call)
         except BadHandshake as bad:
             return self._refused(bad)
         return self._crowded(request) or self._accept(server, framed, request, chosen, compression)

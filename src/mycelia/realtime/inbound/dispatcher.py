@@ -26,7 +26,7 @@ from mycelia.realtime.inbound.resolver import Resolver
 from mycelia.realtime.inbound.worker import CORK_BYTES, SLICE, Raw, Work, Worker
 from mycelia.realtime.outbound.responder import Responder
 from mycelia.realtime.outbound.transforms import Transforms
-from mycelia.scheduling.fair_scheduler import Batons
+from mycelia.scheduling.fair_scheduler import FairScheduler
 from mycelia.serving.error_responses import failure, fault_of, outcome_response, plain_fault
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Dispatch:
         self.runtime = runtime
         self.limits = runtime.config.connection
         self.resolver = Resolver(runtime.system, runtime.subsystem.name, runtime.config.routing)
-        self.batons = Batons()
+        self.batons = FairScheduler()
         self._transforms = Transforms(runtime.config.routing)
         self.responder = Responder(runtime, self._transforms)
         self.intake = Intake(self, self._transforms, self.responder)
@@ -72,7 +72,7 @@ class Dispatch:
             until = 0.0
             simple = plain_replies and not self.resolver.custom
             if len(backlog) > _MANY:
-                await self.batons.take()
+                await self.batons.acquire()
             while backlog:
                 work, payload = backlog.popleft()
                 worker.backlog_bytes -= len(payload)
@@ -142,7 +142,7 @@ class Dispatch:
                         until = now + SLICE
                     elif now > until:
                         worker.flush()
-                        await self.batons.take()
+                        await self.batons.acquire()
                         until = 0.0
             if cork:
                 worker.flush()

@@ -15,7 +15,7 @@ from mycelia.realtime.connection.encoder import LARGE_BYTES
 from mycelia.realtime.inbound.worker import Raw, Work, Worker
 from mycelia.realtime.outbound.responder import Responder
 from mycelia.realtime.outbound.transforms import Transforms
-from mycelia.scheduling.fair_scheduler import TURN
+from mycelia.scheduling.fair_scheduler import LONG_ITERATION
 
 if TYPE_CHECKING:
     from mycelia.realtime.connection.connection import WebSocketConnection
@@ -108,20 +108,20 @@ class Intake:
     async def decode_in_turn(self, connection: WebSocketConnection, payload: bytes) -> Work:
         """What a large message holds, with a turn of the loop for each piece of the work; None when dealt with."""
         batons = self._dispatch.batons
-        await batons.take(alone=True)
+        await batons.acquire(exclusive=True)
         began = monotonic()
         try:
             connection.dialect.check_count(payload)
         except ProtocolFault as fault:
-            await batons.take(alone=True)
+            await batons.acquire(exclusive=True)
             self._fail(connection, payload, fault)
             return None
-        if monotonic() - began > TURN:
-            await batons.take(alone=True)
+        if monotonic() - began > LONG_ITERATION:
+            await batons.acquire(exclusive=True)
             began = monotonic()
         work = self.decode(connection, payload, counted=True)
-        if monotonic() - began > TURN:
-            await batons.take(alone=True)  # what follows, and its reply, may take as long once more
+        if monotonic() - began > LONG_ITERATION:
+            await batons.acquire(exclusive=True)  # what follows, and its reply, may take as long once more
         return work
 
     async def transformed(self, connection: WebSocketConnection, raw: Raw) -> Request | Event | None:

@@ -18,7 +18,7 @@ from mycelia.transports.asgi.transport import AsgiTransport
 from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.canned_responses import NO_ROOM, ask_gate
 from mycelia.transports.seam import Accept
-from mycelia.transports.transport_registry import Transports
+from mycelia.transports.transport_registry import TransportRegistry
 
 __all__ = ["AsgiEngine"]
 
@@ -35,7 +35,7 @@ class AsgiEngine(BaseEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._transports = Transports()
+        self._transports = TransportRegistry()
 
     # -- the adapter's public face -------------------------------------------------------------------
 

@@ -18,13 +18,15 @@ from mycelia.protocol.wire.codes import Close, close_payload, may_send
 from mycelia.protocol.ws.deflate import Compression
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.seam import Peer
-from mycelia.transports.stream.reader import READ_BYTES, State
+from mycelia.transports.stream.reader import READ_BYTES
+from mycelia.transports.transport_state import TransportState
 
 __all__ = ["AsgiTransport"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
-_OPEN, _CLOSING = State.OPEN, State.CLOSING  # reading a member of an Enum class costs as much as a call
+# Constants, because reading a member of an Enum class costs as much as a call.
+_OPEN, _CLOSING = TransportState.OPEN, TransportState.CLOSING
 _EVENT_BYTES = 16  # what an event counts for besides its payload, when turns of the loop are shared out
 
 
@@ -41,7 +43,7 @@ class AsgiTransport:
     )  # fmt: skip
 
     def __init__(self, options: EngineOptions, scope: Scope, receive: Receive, send: Send) -> None:
-        self.state = State.HANDSHAKE
+        self.state = TransportState.HANDSHAKE
         self.buffered = 0
         self.when_lost: Callable[[], object] | None = None
         self._options, self._scope, self._receive, self._send = options, scope, receive, send
@@ -99,12 +101,12 @@ class AsgiTransport:
         self._end(code, said)
 
     def abort(self) -> None:
-        if self.state is State.CLOSED or self._over:
+        if self.state is TransportState.CLOSED or self._over:
             return
         self._over = True
         if self.state is _OPEN:
             self.state = _CLOSING
-        elif self.state is State.HANDSHAKE and self._answering is not None:
+        elif self.state is TransportState.HANDSHAKE and self._answering is not None:
             with suppress(RuntimeError):  # it is answered already
                 self._answering.reschedule(self._loop.time())
         self._interrupt()
@@ -184,9 +186,9 @@ class AsgiTransport:
 
     def lose(self) -> None:
         """Tells the peer, once, that it is over."""
-        if self.state is State.CLOSED:
+        if self.state is TransportState.CLOSED:
             return
-        self.state = State.CLOSED
+        self.state = TransportState.CLOSED
         if self._deadline is not None:
             self._deadline.cancel()
         if self._pump is not None:

@@ -1,8 +1,8 @@
-"""The client's end of a connection in memory: frames instead of bytes, otherwise like a socket.
+"""The client's end of an in-memory connection: frames instead of bytes, otherwise like a socket.
 
-Whoever connects writes the head of a request, reads the answer, and then sends and receives frames. Nothing
-is delivered within the call that sends it; a client that does not read fills the connection up, and one that
-is not read has to wait, as over TCP.
+A client writes the head of a request, reads the response, and then sends and receives frames. Nothing is delivered
+within the call that sends it. A client that does not read fills the connection. A client that the server does not read
+has to wait, as over TCP.
 """
 
 from __future__ import annotations
@@ -17,26 +17,37 @@ from urllib.parse import urlsplit
 
 from mycelia.errors import EngineError
 from mycelia.protocol.http.request import encode_headers
-from mycelia.protocol.ws.frames import Frame, Opcode
+from mycelia.protocol.ws.frames import Frame, mask_frame
 from mycelia.protocol.ws.handshake import VERSION, HttpReply
 
-__all__ = ["FarEnd", "HandshakeRefused", "HeaderLines", "MemorySocket", "Opened", "request_head"]
+__all__ = ["HandshakeRefused", "HeaderLines", "MemorySocket", "Opened", "ServerEnd", "request_head"]
 
 HeaderLines = Mapping[str, str] | Iterable[tuple[str, str]]
 
-_KEY = b64encode(b"in memory client").decode()
+_HANDSHAKE_KEY = b64encode(b"in memory client").decode()
+_MASK = bytes(4)  # a mask that changes nothing, so that masking is cheap
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The server's 101: the subprotocol that it chose, and the headers that it added."""
+    """The server's 101 response.
+
+    Attributes:
+        subprotocol: The subprotocol that the server chose.
+        headers: The headers that the server added.
+    """
 
     subprotocol: str | None
     headers: tuple[tuple[str, str], ...] = ()
 
 
 class HandshakeRefused(EngineError):
-    """The server answered the handshake with an HTTP reply instead of a 101."""
+    """The server answered the handshake with an HTTP response instead of 101.
+
+    Attributes:
+        reply: The response.
+        status: Its status.
+    """
 
     def __init__(self, reply: HttpReply) -> None:
         self.reply = reply
@@ -45,25 +56,31 @@ class HandshakeRefused(EngineError):
         super().__init__(f"expected 101, got {reply.status}{f': {text}' if text else ''}")
 
 
-class FarEnd(Protocol):
-    """The server's end, as its client's end sees it."""
+class ServerEnd(Protocol):
+    """The server's end of the connection, as the client's end uses it."""
 
     @property
-    def full(self) -> bool:
-        """Whether no more may be put before something was read."""
+    def is_full(self) -> bool:
+        """True if the client must wait before it sends more."""
 
-    def head(self, data: bytes) -> None: ...
+    def deliver(self, data: bytes) -> None:
+        """Take bytes from the client, and pass them to the server in a later iteration."""
 
-    def put(self, frame: Frame) -> None: ...
+    def client_has_read(self) -> None:
+        """Note that the client has read a frame."""
 
-    def taken(self) -> None:
-        """The client has read."""
-
-    def hung_up(self) -> None: ...
+    def client_hung_up(self) -> None:
+        """Note that the client has ended the connection."""
 
 
 def request_head(url: str, headers: HeaderLines = (), subprotocols: Sequence[str] = ()) -> bytes:
-    """The head of a handshake as a client sends it; a header that is given replaces ours of that name."""
+    """Return the head of a handshake request.
+
+    Args:
+        url: The URL; its host becomes the Host header, and its path and query the target.
+        headers: More headers. A header here replaces the default header of the same name.
+        subprotocols: The subprotocols to offer.
+    """
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     lines = [
@@ -71,7 +88,7 @@ def request_head(url: str, headers: HeaderLines = (), subprotocols: Sequence[str
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
         ("Sec-WebSocket-Version", VERSION),
-        ("Sec-WebSocket-Key", _KEY),
+        ("Sec-WebSocket-Key", _HANDSHAKE_KEY),
     ]
     if subprotocols:
         lines.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
@@ -82,12 +99,17 @@ def request_head(url: str, headers: HeaderLines = (), subprotocols: Sequence[str
 
 
 class MemorySocket:
-    """What a client holds; made by `MemoryEngine.dial` and `MemoryEngine.open`. One reader at a time."""
+    """A client's connection, made by `MemoryEngine.dial` and `MemoryEngine.open`. Only one task may read at a time.
 
-    def __init__(self, far: FarEnd, remote: tuple[str, int]) -> None:
+    Attributes:
+        remote: The client's address, as the server sees it.
+        unread_bytes: The size of the frames that the client has not read.
+    """
+
+    def __init__(self, server: ServerEnd, remote: tuple[str, int]) -> None:
         self.remote = remote
         self.unread_bytes = 0
-        self._far = far
+        self._server = server
         self._unread: deque[Frame] = deque()
         self._answer: Opened | HttpReply | None = None
         self._ended = self._hung_up = False
@@ -96,32 +118,47 @@ class MemorySocket:
     # -- what a client calls -------------------------------------------------------------------------
 
     def send_head(self, data: bytes) -> None:
-        """Sends a part of the head of the request, or all of it (see `request_head`)."""
-        self._far.head(data)
+        """Send a request head, or a part of it.
+
+        Args:
+            data: The bytes; see `request_head`.
+        """
+        self._server.deliver(data)
 
     async def answer(self) -> Opened | HttpReply:
-        """The server's answer to the handshake. ConnectionResetError when there was none."""
+        """Return the server's response to the handshake.
+
+        Raises:
+            ConnectionResetError: The connection ended without a response.
+        """
         while self._answer is None:
             if self._ended:
-                raise ConnectionResetError("expected an answer to the handshake, got the end")
+                raise ConnectionResetError("expected a response to the handshake, got the end of the connection")
             self._readable.clear()
             await self._readable.wait()
         return self._answer
 
     async def send(self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0) -> None:
-        """Sends one frame, right or wrong; waits while the server does not read.
+        """Send one frame, valid or not. Waits while the server does not read.
 
-        Raises ConnectionResetError when the connection has ended.
+        Args:
+            opcode: The opcode (RFC 6455 §5.2).
+            payload: The payload, not masked.
+            fin: False for a fragment that is not the last one.
+            rsv: The three reserved bits, RSV1 as 4.
+
+        Raises:
+            ConnectionResetError: The connection has ended.
         """
-        while self._far.full and not (self._ended or self._hung_up):
+        while self._server.is_full and not (self._ended or self._hung_up):
             self._writable.clear()
             await self._writable.wait()
         if self._ended or self._hung_up:
             raise ConnectionResetError("the connection has ended")
-        self._far.put(Frame(opcode, fin, rsv, bytes(payload), True))
+        self._server.deliver(mask_frame(opcode, bytes(payload), _MASK, fin, rsv))
 
     async def receive(self) -> Frame | None:
-        """The next frame; None when the server has ended the connection and everything is read."""
+        """Return the next frame, or None if the server has ended the connection and every frame is read."""
         while not self._unread:
             if self._ended or self._hung_up:
                 return None
@@ -129,43 +166,42 @@ class MemorySocket:
             await self._readable.wait()
         frame = self._unread.popleft()
         self.unread_bytes -= _size(frame)
-        self._far.taken()
+        self._server.client_has_read()
         return frame
 
     def hang_up(self) -> None:
-        """Ends the connection from this side, without a Close; what the server sends from now on is lost."""
+        """End the connection without a Close frame. Frames that the server sends from now on are lost."""
         if not self._hung_up:
             self._hung_up = True
             self._wake()
-            self._far.hung_up()
+            self._server.client_hung_up()
 
     # -- what the server's end calls -----------------------------------------------------------------
 
-    def answered(self, answer: Opened | HttpReply) -> None:
-        """The handshake is decided."""
+    def take_answer(self, answer: Opened | HttpReply) -> None:
+        """Take the response to the handshake."""
         self._answer = answer
         self._readable.set()
 
-    def deliver(self, opcode: Opcode, payload: bytes) -> None:
-        """One frame from the server."""
+    def take_frame(self, frame: Frame) -> None:
+        """Take one frame from the server."""
         if not (self._ended or self._hung_up):
-            frame = Frame(opcode, True, 0, bytes(payload))
             self._unread.append(frame)
             self.unread_bytes += _size(frame)
             self._readable.set()
 
-    def cut(self, most_bytes: int) -> None:
-        """Loses the newest frames, those that had not left the server yet."""
+    def drop_newest(self, most_bytes: int) -> None:
+        """Drop the newest frames until `most_bytes` are left: those that had not left the server yet."""
         while self.unread_bytes > most_bytes:
             self.unread_bytes -= _size(self._unread.pop())
 
     def end(self) -> None:
-        """The server sends nothing more."""
+        """Note that the server sends nothing more."""
         self._ended = True
         self._wake()
 
-    def made_room(self) -> None:
-        """The server has read."""
+    def made_space(self) -> None:
+        """Note that the server has read."""
         self._writable.set()
 
     def _wake(self) -> None:

@@ -17,7 +17,7 @@ from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply, ch
 from mycelia.transports.asgi.transport import AsgiTransport
 from mycelia.transports.canned_responses import ABSENT, NO_ROOM
 from mycelia.transports.engine_options import EngineOptions
-from mycelia.transports.receive_budget import Holdings
+from mycelia.transports.receive_budget import ReceiveBudget
 from mycelia.transports.request_body import Upload
 from mycelia.transports.seam import Accept
 from mycelia.transports.socketio.cors import Cors
@@ -44,7 +44,7 @@ class Station:
 
     def __init__(self, options: EngineOptions, terms: Terms, board: Callable[[Line], Rider]) -> None:
         self.options, self.terms, self.board = options, terms, board
-        self.holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
+        self.budget = ReceiveBudget(options.inbound_bytes, options.max_message_bytes)
         self._lines: dict[str, Line] = {}
         self._cors = Cors(options)
 
@@ -110,7 +110,7 @@ class Station:
         try:
             if trip.request.method == "POST":
                 line.do(session.post(answered, loop.time()))
-                reading = Upload(self.holdings, line.abort).read(receive, self.terms.max_payload_bytes)
+                reading = Upload(self.budget, line.abort).read(receive, self.terms.max_payload_bytes)
                 body = await _first(answered, reading)
                 if body is not None:
                     await line.rested()  # and nobody else may send meanwhile, so that no more than this is held

@@ -16,7 +16,7 @@ from mycelia.protocol.engineio.session import Session
 from mycelia.protocol.wire.codes import Close, may_send
 from mycelia.protocol.ws.frames import text_header
 from mycelia.protocol.ws.handshake import Handshake
-from mycelia.scheduling.deadline_timer import Alarm
+from mycelia.scheduling.deadline_timer import DeadlineTimer
 from mycelia.transports.seam import CanFrame, CanPause, Control, Transport
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Line:
         self.session = Session(sid, station.terms, self._loop.time())
         self.deadline = self._loop.time() + station.options.handshake_timeout
         self.rider: Rider = station.board(self)
-        self._alarm = Alarm()
+        self._alarm = DeadlineTimer()
         self._socket: Socket | None = None
         self._held: list[Received] = []  # came while reading was paused
         self._resumed: asyncio.Event | None = None
@@ -92,10 +92,10 @@ class Line:
         """So many bytes are held of a packet whose attachments have not all come."""
         change, self.held_bytes = held - self.held_bytes, held
         if change:
-            self._station.holdings.changed(self, change)
+            self._station.budget.changed(self, change)
 
     def fail(self, code: int, reason: str) -> None:
-        """Ends the session, which holds too much (called by the holdings)."""
+        """Ends the session, which holds too much (called by the budget)."""
         self.abort()
 
     def close(self, code: int, reason: str) -> None:
@@ -168,7 +168,7 @@ class Line:
         if self.full:
             self.weigh()
         if not self.session.over:
-            self._alarm.by(self.session.due, self._tick)
+            self._alarm.call_by(self.session.due, self._tick)
 
     def _move(self, socket: Socket) -> None:
         """From now on this is the WebSocket; what was paused stays so, lest it fill `_held`."""

@@ -16,26 +16,27 @@ from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 from mycelia.protocol.wire.codes import Close
 from mycelia.transports.engine_options import AcceptControl, EngineOptions, UnlimitedAccept
 from mycelia.transports.stream.connection import StreamConnection
-from mycelia.transports.tcp.picows import PicowsEngine
+from mycelia.transports.stream.engine import StreamEngine
+from mycelia.transports.stream.host import HostedConnection
+from mycelia.transports.stream.picows_reader import PicowsConnection, PicowsReaders
 
 __all__ = ["CanCarry", "Carriage", "Junction"]
 
 _FALLBACK = ("uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol")
 
 
-class Carriage(PicowsEngine):
+class Carriage(StreamEngine):
     """Listens nowhere: its connections are brought."""
 
     name: ClassVar[str] = "carriage"
+    connection_type: ClassVar[type[StreamConnection]] = PicowsConnection
 
     def __init__(self) -> None:
         super().__init__()
-        self._forget: dict[StreamConnection, Callable[[], object]] = {}
-        self.encrypted = False  # the connection whose head is being read
+        self._forget: dict[HostedConnection, Callable[[], object]] = {}
 
-    @property
-    def secure(self) -> bool:
-        return self.encrypted
+    def make_readers(self, options: EngineOptions) -> PicowsReaders:
+        return PicowsReaders(options.max_message_bytes)
 
     async def start(self, options: EngineOptions) -> None:
         await super().start(replace(options, accept_control=_Inside(options.accept_control)))
@@ -44,12 +45,12 @@ class Carriage(PicowsEngine):
 
     def carry(self, forget: Callable[[], object]) -> _Carried:
         """The protocol of one more connection; `forget` is called when that is gone."""
-        stream = self.connection_type(self)
+        stream = self.connect()
         self._forget[stream] = forget
-        return _Carried(self, stream)
+        return _Carried(stream)
 
-    def lost(self, connection: StreamConnection) -> None:
-        super().lost(connection)
+    def connection_lost(self, connection: HostedConnection) -> None:
+        super().connection_lost(connection)
         self._forget.pop(connection)()
 
 
@@ -68,12 +69,11 @@ class _Inside(UnlimitedAccept):
 class _Carried(asyncio.Protocol):
     """The first turn of a connection, until it can read into our own buffer."""
 
-    def __init__(self, carriage: Carriage, stream: StreamConnection) -> None:
-        self._carriage, self._stream = carriage, stream
+    def __init__(self, stream: StreamConnection) -> None:
+        self._stream = stream
         self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._carriage.encrypted = transport.get_extra_info("sslcontext") is not None
         self._stream.connection_made(transport)
         self._refused = transport.is_closing()  # the engine has stopped, or lacks descriptors
         asyncio.get_running_loop().call_soon(self._hand_over, cast(asyncio.Transport, transport))

@@ -40,7 +40,7 @@ from mycelia.transports.asgi.engine import AsgiEngine
 from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.canned_responses import ABSENT, NO_ROOM, ask_gate
 from mycelia.transports.engine_options import EngineOptions
-from mycelia.transports.receive_budget import Holdings
+from mycelia.transports.receive_budget import ReceiveBudget
 from mycelia.transports.request_body import Upload
 from mycelia.transports.seam import Accept, Admit
 from mycelia.transports.sockjs.options import SockjsOptions
@@ -70,7 +70,7 @@ class SockjsEngine(BaseEngine):
         self._chosen = SockjsOptions()
         self._lines: dict[str, SockjsLine] = {}
         self._lingering: dict[SockjsLine, None] = {}  # in the order of their ends
-        self._holdings = Holdings(self.options.inbound_bytes, self.options.max_message_bytes)
+        self._budget = ReceiveBudget(self.options.inbound_bytes, self.options.max_message_bytes)
         self._raw, self._framed = AsgiEngine(), AsgiEngine()
 
     # -- the adapter's public face -------------------------------------------------------------------
@@ -82,7 +82,7 @@ class SockjsEngine(BaseEngine):
 
     def configure(self, options: EngineOptions) -> None:
         self._chosen = section("websocket.options", SockjsOptions, options.library)
-        self._holdings = Holdings(options.inbound_bytes, options.max_message_bytes)
+        self._budget = ReceiveBudget(options.inbound_bytes, options.max_message_bytes)
         self.terms = SessionTerms(
             heartbeat=options.ping_interval or SessionTerms().heartbeat,
             timeout=self._chosen.session_timeout,
@@ -189,7 +189,7 @@ class SockjsEngine(BaseEngine):
         async with line.turn():
             try:
                 async with asyncio.timeout(self.options.handshake_timeout):
-                    body = await Upload(self._holdings, line.abort).read(receive, self.options.max_message_bytes)
+                    body = await Upload(self._budget, line.abort).read(receive, self.options.max_message_bytes)
             except TimeoutError:
                 return _LATE
             if body is None:  # it has left, or too much was held

@@ -27,7 +27,7 @@ from mycelia.protocol.sockjs.session import (
 )
 from mycelia.protocol.wire.codes import Close, close_payload
 from mycelia.protocol.ws.deflate import Compression
-from mycelia.scheduling.deadline_timer import Alarm
+from mycelia.scheduling.deadline_timer import DeadlineTimer
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.seam import Peer
 from mycelia.transports.sockjs.streaming_response import Channel
@@ -63,7 +63,7 @@ class SockjsLine:
         self.deadline = self._loop.time() + house.options.handshake_timeout
         self._peer: Peer | None = None
         self._channels: list[Channel] = []  # whose responses are not taken yet, as far as they are the session's
-        self._alarm = Alarm()
+        self._alarm = DeadlineTimer()
         self._closing: tuple[int, str] | None = None  # what this side closes with
         self._held: list[bytes] = []  # came while reading was paused
         self._resumed: asyncio.Event | None = None
@@ -225,7 +225,7 @@ class SockjsLine:
         if self._full:
             self._weigh()
         if not self._session.forgotten:
-            self._alarm.by(self._session.due, self._tick)
+            self._alarm.call_by(self._session.due, self._tick)
 
     def _leave(self, channel: Channel) -> None:
         if channel in self._channels:

@@ -1,4 +1,4 @@
-"""The verdict on the head of a request: not yet, let in, or refused; the same for every engine over TCP."""
+"""The response to a request head: not complete yet, admitted, or rejected. The same for every byte stream."""
 
 from __future__ import annotations
 
@@ -9,63 +9,59 @@ from mycelia.protocol.http.request import Handshake
 from mycelia.protocol.ws.handshake import BadHandshake, HttpReply, accept_response, check_upgrade, read_request
 from mycelia.transports.seam import Accept
 
-__all__ = ["Admitted", "Judge", "Refused", "judge"]
+__all__ = ["Admitted", "Rejected", "RequestHandler", "parse_and_admit"]
 
 logger = logging.getLogger("mycelia.websocket.engine")
 
 
-class Judge(Protocol):
-    """Who decides about a request that is well-formed: the engine, by asking its gate."""
-
-    @property
-    def secure(self) -> bool:
-        """Whether the connection is encrypted."""
+class RequestHandler(Protocol):
+    """Decides about well-formed request heads, and counts the others."""
 
     def admit(self, request: Handshake) -> Accept | HttpReply:
-        """Decides the handshake."""
+        """Decide a handshake."""
 
     def record_bad_request(self, status: int) -> None:
-        """A head was refused before `admit` was asked."""
+        """Count a head that was rejected before `admit` was called."""
 
 
 class Admitted(NamedTuple):
-    """The peer may come in: its `accept`, the finished 101, and how many bytes of the head were read."""
+    """An accepted handshake: the decision, the finished 101 response, and the length of the request head."""
 
     accept: Accept
     response: bytes
-    used: int
+    head_bytes: int
 
 
-class Refused(NamedTuple):
-    """An HTTP answer; without its body for a HEAD."""
+class Rejected(NamedTuple):
+    """An HTTP response, which is sent without its body if the request method is HEAD."""
 
     reply: HttpReply
     head_only: bool
 
 
-def judge(head: bytes, peername: object, engine: Judge) -> Admitted | Refused | None:
-    """The verdict on what has come of a request so far; None when more is needed. Never raises.
+def parse_and_admit(head: bytes, peername: object, secure: bool, handler: RequestHandler) -> Admitted | Rejected | None:
+    """Return the response to what has arrived of a request, or None if the head is incomplete. Never raises.
 
-    `peername` is what the event loop calls the peer: host, port and more for IPv6, no tuple for a socket in the file
-    system, whose peers have no address.
+    `peername` is the event loop's name of the peer: a tuple that starts with host and port, or something else for a
+    Unix socket, whose peers have no address.
     """
     remote = (str(peername[0]), int(peername[1])) if isinstance(peername, tuple) else None
     read: tuple[Handshake, int] | None = None
     try:
-        read = read_request(head, remote, engine.secure)
+        read = read_request(head, remote, secure)
         if read is None:
             return None
-        request, used = read
-        answer = engine.admit(request)
+        request, head_bytes = read
+        answer = handler.admit(request)
         if isinstance(answer, HttpReply):
-            return Refused(answer, request.method == "HEAD")
+            return Rejected(answer, request.method == "HEAD")
         check_upgrade(request)
         agreed = None if answer.compression is None else answer.compression.response
-        return Admitted(answer, accept_response(request, answer.subprotocol, answer.headers, agreed), used)
+        return Admitted(answer, accept_response(request, answer.subprotocol, answer.headers, agreed), head_bytes)
     except BadHandshake as bad:
         if read is None:
-            engine.record_bad_request(bad.reply.status)
-        return Refused(bad.reply, head.startswith(b"HEAD "))
+            handler.record_bad_request(bad.reply.status)
+        return Rejected(bad.reply, head.startswith(b"HEAD "))
     except Exception:
-        logger.exception("a handshake could not be decided")
-        return Refused(HttpReply(500, b"internal error\n"), False)
+        logger.exception("the admit handler, or its response, failed; the client gets 500")
+        return Rejected(HttpReply(500, b"internal error\n"), False)

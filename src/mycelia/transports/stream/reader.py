@@ -1,40 +1,61 @@
-"""What turns one connection's bytes into frames, and where a connection stands."""
+"""Readers: the library-specific part of a stream connection, which turns bytes into frames."""
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Protocol
 
-__all__ = ["READ_BYTES", "Reader", "Sink", "State"]
+from mycelia.protocol.ws.deflate import Compression
 
-READ_BYTES = 8 * 1024  # what one turn of the loop may bring one connection: nobody else waits for longer
+__all__ = ["READ_BYTES", "FrameHandler", "Reader", "Readers", "Sink"]
+
+READ_BYTES = 8 * 1024
+"""The most that one event-loop iteration reads from one connection, so that no other connection waits for longer."""
 
 
-class State(IntEnum):
-    """Where a connection stands; it only ever moves down this list."""
+class FrameHandler(Protocol):
+    """The connection that a reader reports to."""
 
-    HANDSHAKE = 0
-    OPEN = 1
-    CLOSING = 2  # our Close is out: nothing more is sent, messages that come are dropped
-    CLOSED = 3
+    compression: Compression | None
+
+    def on_frame(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> None:
+        """Handle one frame. Frames of all kinds come in their order."""
+
+    def fail(self, code: int, reason: str) -> None:
+        """End the connection, because the bytes are not valid frames."""
 
 
 class Reader(Protocol):
-    """Turns bytes into frames, which it gives to `StreamConnection.on_frame`."""
+    """Turns bytes into frames, which it passes to a `FrameHandler`."""
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of an unfinished frame that wait here for the rest of it."""
+        """The number of bytes of an unfinished frame that the reader holds."""
 
     def get_buffer(self, hint: int) -> memoryview | bytearray:
-        """Where the next bytes go; never empty."""
+        """Return the buffer for the next bytes. It is never empty."""
 
     def read(self, count: int) -> bool:
-        """Takes `count` new bytes; False when the reader is between frames and may serve another connection."""
+        """Parse `count` new bytes. Return False between two frames: the reader may then serve another connection."""
+
+
+class Readers(Protocol):
+    """Lends readers to the connections of one engine."""
+
+    def acquire(self, owner: FrameHandler) -> Reader:
+        """Return a reader for a connection that has bytes and no reader."""
+
+    def release(self, reader: Reader) -> None:
+        """Take back a reader that is between two frames."""
+
+    def discard(self, reader: Reader) -> None:
+        """Take back a reader that may be in the middle of a frame."""
 
 
 class Sink:
-    """The reader of a connection that no longer listens: bytes are read, so that no RST cuts off our Close."""
+    """The reader of a connection that drops its input.
+
+    Bytes must still be read. Otherwise the operating system answers them with RST, and the peer loses our Close frame.
+    """
 
     __slots__ = ("_buffer",)
 
@@ -44,7 +65,9 @@ class Sink:
         self._buffer = buffer
 
     def get_buffer(self, hint: int) -> bytearray:
+        """Return the shared buffer."""
         return self._buffer
 
     def read(self, count: int) -> bool:
+        """Drop the bytes."""
         return True

@@ -1,4 +1,4 @@
-"""How fast one peer is read: what it sends in one go must not keep the event loop from everybody else."""
+"""Read throttling: what one peer sends at once must not block the event loop for other connections."""
 
 from __future__ import annotations
 
@@ -6,116 +6,124 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mycelia.protocol.ws.deflate import Compression
-from mycelia.transports.stream.reader import State
+from mycelia.scheduling.fair_scheduler import ReadScheduler
+from mycelia.transports.transport_state import TransportState
 
-if TYPE_CHECKING:
-    from mycelia.transports.tcp.listener import StreamEngine
-
-__all__ = ["PacedProtocol"]
+__all__ = ["ThrottledReader"]
 
 _INFLATED_BYTES = 64 * 1024
+_OPEN, _CLOSING, _CLOSED = TransportState.OPEN, TransportState.CLOSING, TransportState.CLOSED
 _Frame = tuple[int, bool, int, bytes]
 
 
-class PacedProtocol(asyncio.BufferedProtocol, ABC):
-    """Reading pauses when its owner says so, and by itself when a turn of the loop has brought enough.
+class _Host(Protocol):
+    @property
+    def read_scheduler(self) -> ReadScheduler:
+        """The scheduler that all connections of one engine share."""
 
-    A pause stops the next read, not the frames of this one. They are no more than it is, unless they are compressed:
-    then 8 KiB may be 8 MiB of messages. So frames of a compressed peer wait here, as they came, while reading is
-    paused; and after every 64 KiB that came out of them, or one larger message, for a turn among all that take long.
+
+class ThrottledReader(asyncio.BufferedProtocol, ABC):
+    """An asyncio protocol that pauses reading when its owner asks, and by itself after a full read.
+
+    A pause stops the next read, not the frames of the current one. There are no more of these than one read brings,
+    unless they are compressed: then 8 KiB may become 8 MiB of messages. So the frames of a compressing peer are queued
+    while reading is paused. After every 64 KiB of inflated output, or one larger message, they wait for a slot of the
+    fair scheduler.
     """
 
     __slots__ = (
-        "_engine", "_inflated", "_paused", "_resting", "_stream", "_take_back", "_waiting", "compression", "state",
+        "_cancel_slot", "_host", "_inflated", "_paused", "_queued", "_stream", "_yielding", "compression", "state",
     )  # fmt: skip
 
+    _host: _Host
     _stream: asyncio.Transport
 
-    def __init__(self, engine: StreamEngine) -> None:
-        self._engine = engine
-        self.state = State.HANDSHAKE
-        self._paused = self._resting = False
-        self._waiting: deque[_Frame] | None = None
+    def __init__(self) -> None:
+        self.state = TransportState.HANDSHAKE
+        self._paused = self._yielding = False
+        self._queued: deque[_Frame] | None = None
         self._inflated = 0
         self.compression: Compression | None = None
-        self._take_back: Callable[[], object] | None = None
+        self._cancel_slot: Callable[[], object] | None = None
 
     @abstractmethod
     def on_frame(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> None:
-        """Any frame, in the order in which they came."""
+        """Handle one frame. Frames come in the order in which the peer sent them."""
 
     @property
     @abstractmethod
-    def parsing(self) -> bool:
-        """Whether what is read is looked at."""
+    def is_parsing(self) -> bool:
+        """True while incoming bytes are parsed, False once they are dropped."""
 
-    def rest(self) -> None:
-        """Reads no more in this turn of the loop: libuv would read up to 32 times before others get theirs."""
-        if self.parsing and not self._resting and self._stream.is_reading():
+    def yield_turn(self) -> None:
+        """Stop reading for the rest of this iteration, because uvloop would read up to 32 times in a row."""
+        if self.is_parsing and not self._yielding and self._stream.is_reading():
             self._stream.pause_reading()
-            self._go_on_soon()
+            self._resume_later()
 
     def pause(self) -> None:
-        if self.state in (State.OPEN, State.CLOSING) and not self._paused:
+        """Stop reading until `resume`."""
+        if self.state in (_OPEN, _CLOSING) and not self._paused:
             self._paused = True
             if self._stream.is_reading():
                 self._stream.pause_reading()
 
     def resume(self) -> None:
+        """Read again, after the queued frames."""
         self._paused = False
-        if self.state is not State.CLOSED and not self._resting and not self._stream.is_reading():
-            if self._waiting is None:
+        if self.state is not _CLOSED and not self._yielding and not self._stream.is_reading():
+            if self._queued is None:
                 self._stream.resume_reading()
             else:
-                self._go_on_soon()
+                self._resume_later()
 
-    def waits(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> bool:
-        """Whether a frame of a compressed peer waits for a later turn; then it is given to `on_frame` again."""
-        if self._waiting is None:
+    def should_queue(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> bool:
+        """Queue a frame of a compressing peer if it must wait. `on_frame` then gets it again later."""
+        if self._queued is None:
             if not self._paused:
                 return False
-            self._waiting = deque()
-        self._waiting.append((opcode, fin, rsv, bytes(payload)))
+            self._queued = deque()
+        self._queued.append((opcode, fin, rsv, bytes(payload)))
         return True
 
-    def inflated(self, size: int) -> None:
-        """So much came out of a compressed peer's frames."""
+    def count_inflated(self, size: int) -> None:
+        """Count the size of a message that was inflated, and yield after 64 KiB."""
         self._inflated += size
         if self._inflated >= _INFLATED_BYTES:
             self._inflated = 0
-            self._waiting = deque()
-            self.rest()
+            self._queued = deque()
+            self.yield_turn()
 
-    def _go_on_soon(self) -> None:
-        self._resting = True
-        turns = None if self._waiting is None or self.compression is None else self.compression.turns
-        if turns is None:
-            self._engine.rests.put(self._go_on)
+    def drop_queued(self) -> None:
+        """Drop the queued frames, and give up the place in the queue of the fair scheduler."""
+        self._queued = None
+        if self._cancel_slot is not None:
+            self._cancel_slot()
+            self._cancel_slot = None
+            self._host.read_scheduler.put(self._resume)
+
+    def _resume_later(self) -> None:
+        self._yielding = True
+        schedule = None if self._queued is None or self.compression is None else self.compression.schedule
+        if schedule is None:
+            self._host.read_scheduler.put(self._resume)
         else:
-            self._take_back = turns(self._go_on)
+            self._cancel_slot = schedule(self._resume)
 
-    def forget(self) -> None:
-        """Nothing that waits is looked at any more."""
-        self._waiting = None
-        if self._take_back is not None:
-            self._take_back()
-            self._take_back = None
-            self._engine.rests.put(self._go_on)
-
-    def _go_on(self) -> None:
-        """First the frames that wait, as many as make up a turn, then reading."""
-        self._take_back = None
-        waiting, self._waiting = self._waiting, None
-        while waiting and self._waiting is None and not self._paused:
-            self.on_frame(*waiting.popleft())
-        self._resting = False
-        if waiting:
-            self._waiting = waiting
-        if not self._paused and self.state is not State.CLOSED and not self._stream.is_closing():
-            if self._waiting is None:
+    def _resume(self) -> None:
+        """Handle queued frames, as many as one turn allows, then read again."""
+        self._cancel_slot = None
+        queued, self._queued = self._queued, None
+        while queued and self._queued is None and not self._paused:
+            self.on_frame(*queued.popleft())
+        self._yielding = False
+        if queued:
+            self._queued = queued
+        if not self._paused and self.state is not _CLOSED and not self._stream.is_closing():
+            if self._queued is None:
                 self._stream.resume_reading()
             else:
-                self._go_on_soon()
+                self._resume_later()

@@ -1,16 +1,16 @@
-"""The reference engine: the sans-IO protocol of `websockets` reads frames.
+"""The reference engine: the sans-IO protocol of the `websockets` library reads frames.
 
-The library judges frames (masks, opcodes, reserved bits, lengths, the order of fragments, close codes) by its
-own rules, which makes it a check on the default engine. Its answers (pongs, Closes) are not sent: those are
-the same for every engine and come from `stream`.
+The library checks frames (masks, opcodes, reserved bits, lengths, the order of fragments, close codes) by its own
+rules. That makes this engine a check on the default one. The library's answers (Pong, Close) are not sent: these come
+from `transports.stream` and are the same for every engine.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Generator
+from typing import ClassVar, cast
 
 from websockets.extensions import Extension
 from websockets.frames import Frame
@@ -20,10 +20,10 @@ from websockets.streams import StreamReader
 from websockets.typing import BytesLike, ExtensionName
 
 from mycelia.protocol.ws.frames import CONTROL_LIMIT_BYTES
-from mycelia.transports.stream.connection import StreamConnection
-from mycelia.transports.stream.reader import READ_BYTES, Reader
-from mycelia.transports.tcp.listener import StreamEngine
-from mycelia.transports.tcp.silent_logger import SilentLogger
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.stream.reader import READ_BYTES, FrameHandler, Reader
+from mycelia.transports.stream.silent_logger import SilentLogger
+from mycelia.transports.tcp.listener import ListeningEngine
 
 apply_mask: Callable[[BytesLike, bytes | bytearray], bytes]
 try:
@@ -39,15 +39,15 @@ _SILENCE = SilentLogger(logging.getLogger("websockets.server"))
 
 
 class _Payloads(StreamReader):
-    """The library's buffer, but for the payloads of long frames, which it would hold twice, once masked.
+    """The library's buffer, except for the payloads of long frames, which the library would hold twice.
 
-    Such a payload is unmasked where it lies and left in `long`; the library is given an empty one instead.
+    Such a payload is unmasked in place and left in `long`. The library gets an empty payload instead.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.long: bytearray | None = None
-        self._key = bytearray()  # the last four bytes that were asked for: before a payload its masking key comes
+        self._key = bytearray()  # the last four bytes that were read: a masking key stands before its payload
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
         if n <= READ_BYTES:
@@ -67,21 +67,23 @@ class _Payloads(StreamReader):
 
 
 class _Frames(Extension):
-    """Stands where the library has its decompressor: each frame gets its long payload, and its mark of a compressed
-    message goes to the assembler, where compression was agreed on."""
+    """Replaces the library's decompressor: restores long payloads, and keeps RSV1 for the assembler.
+
+    `marks` is used only if the handshake agreed on compression.
+    """
 
     name = ExtensionName("permessage-deflate")
 
     def __init__(self, reader: _Payloads, packed: bool) -> None:
         self._reader, self._packed = reader, packed
-        self.marks: deque[bool] = deque()  # of the frames of one read
+        self.marks: deque[bool] = deque()  # RSV1 of the frames of one read
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
         if self._reader.long is not None:
             frame.data, self._reader.long = self._reader.long, None
         if self._packed:
             self.marks.append(frame.rsv1)
-            frame.rsv1 = frame.rsv1 and frame.opcode > 2  # which no control frame may have
+            frame.rsv1 = frame.rsv1 and frame.opcode > 2  # the library rejects a control frame with RSV1
         return frame
 
     def encode(self, frame: Frame) -> Frame:
@@ -89,20 +91,20 @@ class _Frames(Extension):
 
 
 class _LibraryReader:
-    """One connection's protocol object; kept for life, because it holds the state of a message."""
+    """The library's protocol object of one connection. It lives as long as the connection, because it holds state."""
 
     __slots__ = ("_frames", "_owner", "_scratch", "protocol")
 
-    def __init__(self, owner: StreamConnection, max_bytes: int, scratch: bytearray) -> None:
+    def __init__(self, owner: FrameHandler, max_bytes: int, scratch: bytearray) -> None:
         self._owner, self._scratch = owner, scratch
-        # The library counts a control frame inside a fragmented message towards the size of that message; the
-        # assembler, which does not, has the last word on sizes.
+        # The library adds a control frame inside a fragmented message to the size of that message. The assembler does
+        # not, and it enforces the limit.
         most = max_bytes + CONTROL_LIMIT_BYTES
         self.protocol = protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=most, logger=_SILENCE)
         protocol.reader = reader = _Payloads()
         self._frames = _Frames(reader, owner.compression is not None)
         protocol.extensions = [self._frames]
-        protocol.parser.close()  # which reads from the buffer that it began with
+        protocol.parser.close()  # it reads from the library's own buffer
         protocol.parser = protocol.parse()
         next(protocol.parser)
 
@@ -119,9 +121,9 @@ class _LibraryReader:
         protocol.data_to_send()
         for event in protocol.events_received():
             assert isinstance(event, Frame)
-            rsv = 4 if marks and marks.popleft() else 0  # the library refused all other
-            payload, event.data = event.data, b""  # the library's parser holds on to its last frame
-            if event.opcode and not rsv:  # what is added to others or inflated is not kept, and need not be copied
+            rsv = 4 if marks and marks.popleft() else 0  # the library has rejected all other reserved bits
+            payload, event.data = event.data, b""  # the library's parser keeps its last frame
+            if event.opcode and not rsv:  # a fragment or compressed payload is not kept, so it needs no copy
                 payload = bytes(payload)
             owner.on_frame(int(event.opcode), event.fin, rsv, cast(bytes, payload))
         if protocol.parser_exc is not None and protocol.close_sent is not None:
@@ -129,22 +131,30 @@ class _LibraryReader:
         return True
 
 
-class WebsocketsEngine(StreamEngine):
-    """`type: "websockets"` (alias `ws`)."""
+class _LibraryReaders:
+    """Makes a reader for each connection."""
 
-    name: ClassVar[str] = "websockets"
+    def __init__(self, max_message_bytes: int, scratch: bytearray) -> None:
+        self._max_message_bytes, self._scratch = max_message_bytes, scratch
 
-    def prepare(self, library: Mapping[str, Any]) -> None: ...
-
-    def acquire(self, connection: StreamConnection) -> Reader:
-        return _LibraryReader(connection, self.options.max_message_bytes, self.scratch)
+    def acquire(self, owner: FrameHandler) -> Reader:
+        return _LibraryReader(owner, self._max_message_bytes, self._scratch)
 
     def release(self, reader: Reader) -> None: ...
 
     def discard(self, reader: Reader) -> None:
-        """Frees it all now: the library's protocol and its parser refer to each other, and the collector takes long."""
+        """Free everything now. The library's protocol and parser refer to each other, and the collector takes long."""
         if isinstance(reader, _LibraryReader):
             protocol = reader.protocol
             protocol.reader.buffer = bytearray()
             protocol.parser.close()
             protocol.parser_exc = None
+
+
+class WebsocketsEngine(ListeningEngine):
+    """The engine for `type: "websockets"` (alias `ws`)."""
+
+    name: ClassVar[str] = "websockets"
+
+    def make_readers(self, options: EngineOptions) -> _LibraryReaders:
+        return _LibraryReaders(options.max_message_bytes, self.scratch)

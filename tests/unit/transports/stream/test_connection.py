@@ -11,8 +11,9 @@ from mycelia.protocol.wire.codes import Close, close_payload
 from mycelia.protocol.ws.frames import Frame, close_frame, frame, ping_frame, pong_frame
 from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.transports.seam import CanFrame, CanPause, CanPing, Control
-from mycelia.transports.stream.reader import State
-from mycelia.transports.tcp.listener import StreamEngine
+from mycelia.transports.stream.engine import StreamEngine
+from mycelia.transports.stream.framed_connection import FramedConnection
+from mycelia.transports.transport_state import TransportState
 from tests.unit.transports.support import ENGINES, HEAD, bench, encode
 
 HELLO = encode([Frame(1, True, 0, b"hello")])
@@ -74,6 +75,7 @@ async def test_a_gate_that_raises_is_a_500_that_tells_nothing(caplog: pytest.Log
 async def test_what_is_written_in_each_state(engine: Engine) -> None:
     async with bench(engine) as stand:
         connection, stream, peer = stand.open()
+        assert isinstance(connection, FramedConnection)
         connection.send(b"a", False)
         connection.send(b"b", True)
         connection.send_frame(frame(b"c", False))
@@ -92,7 +94,7 @@ async def test_what_is_written_in_each_state(engine: Engine) -> None:
         stand.feed(connection, CLOSE)
         assert stream.written == [*expected, close_frame(4000, "f")] and stream.calls == ["close"]
         assert await peer.closed_with() == (1000, "bye")
-        assert connection.state is State.CLOSED
+        assert connection.state is TransportState.CLOSED
 
 
 @each_engine
@@ -155,7 +157,7 @@ async def test_a_code_that_may_not_be_sent_changes_nothing(code: int) -> None:
         connection, stream, _ = stand.open()
         with pytest.raises(ValueError, match=str(code)):
             connection.close(code, "")
-        assert (connection.state, stream.written) == (State.OPEN, [])
+        assert (connection.state, stream.written) == (TransportState.OPEN, [])
 
 
 async def test_congestion_is_told_while_open_and_not_after() -> None:
@@ -219,6 +221,6 @@ async def test_it_has_every_ability_and_shows_what_is_beneath() -> None:
         connection, stream, _ = stand.open()
         assert isinstance(connection, CanFrame) and isinstance(connection, CanPing) and isinstance(connection, CanPause)
         assert connection.native is stream
-        assert connection.native.get_extra_info("peername") == ("192.0.2.1", 5) and connection.compression is None
+        assert stream.get_extra_info("peername") == ("192.0.2.1", 5) and connection.compression is None
         deadline = connection.deadline
         assert isinstance(deadline, float) and deadline >= started + 7.0

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.frames import FrameParser
 from mycelia.transports.seam import Control
-from mycelia.transports.tcp.listener import StreamEngine
+from mycelia.transports.stream.engine import StreamEngine
 from mycelia.transports.tcp.picows import PicowsEngine
 from mycelia.transports.tcp.websockets import WebsocketsEngine
 from tests.unit.transports.support import ENGINES, Bench, bench

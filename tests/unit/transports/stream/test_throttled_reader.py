@@ -15,8 +15,8 @@ from mycelia.protocol.ws.frames import Frame, pong_frame
 from mycelia.protocol.ws.handshake import Handshake
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.seam import Accept
+from mycelia.transports.stream.engine import StreamEngine
 from mycelia.transports.stream.reader import READ_BYTES
-from mycelia.transports.tcp.listener import StreamEngine
 from tests.unit.transports.support import ENGINES, HEAD, Bench, bench, encode
 
 each_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
@@ -51,7 +51,7 @@ async def compressing(engine: type[StreamEngine], turns: Turns | None = None) ->
             agreed = negotiator.agree(["permessage-deflate"])
             assert agreed is not None
             stand.peers.append(RecordingPeer(request, echo=False))
-            return Accept(stand.peers[-1], compression=agreed._replace(turns=turns))
+            return Accept(stand.peers[-1], compression=agreed._replace(schedule=turns))
 
         stand.engine.on("admit", admit)
         yield stand

@@ -11,9 +11,9 @@ import pytest
 from mycelia.protocol.ws.frames import Opcode, mask_frame
 from mycelia.realtime.admission.accept_limiter import AcceptLimiter
 from mycelia.realtime.overload.monitor import resident_bytes
+from mycelia.transports.stream.engine import StreamEngine
 from mycelia.transports.stream.reader import READ_BYTES
 from mycelia.transports.stream.tls import TlsStream
-from mycelia.transports.tcp.listener import StreamEngine
 from mycelia.transports.tcp.picows import PicowsEngine
 from mycelia.transports.tcp.websockets import WebsocketsEngine
 from tests.support.certificates import Issued, issue
@@ -30,7 +30,7 @@ class Far:
     def __init__(self, stand: Bench, issued: Issued) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(issued.certificate, issued.key)
-        self.connection = stand.engine.connection_type(stand.engine)
+        self.connection = stand.engine.connect()
         self.stream = Stream()
         self.near = TlsStream(stand.engine, self.connection, context)
         self.stream.protocol = self.near

@@ -9,9 +9,9 @@ from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.realtime.admission.accept_limiter import AcceptLimiter
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.stream.connection import StreamConnection
-from mycelia.transports.stream.reader import State
-from mycelia.transports.tcp.listener import StreamEngine
+from mycelia.transports.stream.engine import StreamEngine
 from mycelia.transports.tcp.picows import PicowsEngine
+from mycelia.transports.transport_state import TransportState
 from tests.unit.realtime.support import until
 from tests.unit.transports.support import ENGINES, HEAD, bench
 
@@ -110,4 +110,4 @@ async def test_without_a_gate_a_handshake_is_503() -> None:
 
 
 def connection_lost(dialled: tuple[StreamConnection, object]) -> bool:
-    return dialled[0].state is State.CLOSED
+    return dialled[0].state is TransportState.CLOSED

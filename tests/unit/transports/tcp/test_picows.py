@@ -12,8 +12,8 @@ from mycelia.protocol.ws.assembler import Assembler
 from mycelia.protocol.ws.frames import Frame, FrameFault, FrameParser, mask_frame
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.seam import Control
-from mycelia.transports.stream.connection import StreamConnection
-from mycelia.transports.stream.reader import READ_BYTES, Reader
+from mycelia.transports.stream.picows_reader import PicowsReaders
+from mycelia.transports.stream.reader import READ_BYTES, FrameHandler, Reader
 from mycelia.transports.tcp.picows import PicowsEngine
 from tests.unit.transports.support import Owner, bench, encode, frames, read_into
 
@@ -158,7 +158,7 @@ async def test_a_reader_that_was_given_back_serves_the_next_and_tells_it_nothing
     one, two = Owner(), Owner()
     first = one.of(engine)
     read_into(first, HELLO)
-    engine.release(first)
+    engine.readers.release(first)
     second = two.of(engine)
     assert second is first
     assert read_into(second, encode([Frame(2, True, 0, b"two")])) is False
@@ -178,7 +178,7 @@ async def test_a_pooled_reader_reads_right_whatever_it_read_before(sequences: li
             read_into(reader, data[: len(data) // 2])
             assert read_into(reader, data[len(data) // 2 :]) is False
         assert owner.frames == sequence
-        engine.release(reader)
+        engine.readers.release(reader)
 
 
 async def test_a_reader_that_has_grown_is_not_lent_again() -> None:
@@ -188,7 +188,7 @@ async def test_a_reader_that_has_grown_is_not_lent_again() -> None:
     payload = b"x" * 200_000
     assert read_into(grown, encode([Frame(2, True, 0, payload)])) is False
     assert owner.frames == [Frame(2, True, 0, payload)]
-    engine.release(grown)
+    engine.readers.release(grown)
     assert Owner().of(engine) is not grown
 
 
@@ -196,7 +196,7 @@ async def test_a_reader_that_was_discarded_is_not_lent_again() -> None:
     engine = PicowsEngine()
     reader = Owner().of(engine)
     read_into(reader, HELLO[:3])
-    engine.discard(reader)
+    engine.readers.discard(reader)
     assert Owner().of(engine) is not reader
 
 
@@ -204,7 +204,7 @@ async def test_the_pool_is_bounded() -> None:
     engine = PicowsEngine()
     readers = [Owner().of(engine) for _ in range(100)]
     for reader in readers:
-        engine.release(reader)
+        engine.readers.release(reader)
     again = {id(Owner().of(engine)) for _ in range(100)}
     assert 0 < len(again & {id(reader) for reader in readers}) <= 20
 
@@ -222,16 +222,27 @@ async def test_frames_around_the_size_of_the_buffer(size: int) -> None:
     assert owner.frames == sequence * 2
 
 
-class Counting(PicowsEngine):
+class CountingReaders(PicowsReaders):
     """Writes down what it lends."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lent: list[Reader] = []
+    def __init__(self, lent: list[Reader], max_message_bytes: int) -> None:
+        super().__init__(max_message_bytes)
+        self._lent = lent
 
-    def acquire(self, connection: StreamConnection) -> Reader:
-        self.lent.append(super().acquire(connection))
-        return self.lent[-1]
+    def acquire(self, owner: FrameHandler) -> Reader:
+        self._lent.append(super().acquire(owner))
+        return self._lent[-1]
+
+
+class Counting(PicowsEngine):
+    """Writes down what its readers lend."""
+
+    def __init__(self) -> None:
+        self.lent: list[Reader] = []
+        super().__init__()
+
+    def make_readers(self, options: EngineOptions) -> PicowsReaders:
+        return CountingReaders(self.lent, options.max_message_bytes)
 
 
 async def test_one_reader_serves_all_connections_that_are_between_frames() -> None:

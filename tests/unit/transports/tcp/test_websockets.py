@@ -35,7 +35,7 @@ async def test_a_reader_whose_connection_is_gone_needs_no_collector(data: bytes)
         reader = Owner().of(engine)
         read_into(reader, data)
         protocol = weakref.ref(reader.protocol)  # type: ignore[attr-defined]  # a _LibraryReader, which is private
-        engine.discard(reader)
+        engine.readers.discard(reader)
         del reader
         assert protocol() is None
     finally:
