@@ -57,12 +57,11 @@ class StreamConnection(ThrottledReader):
     def __init__(self, host: ConnectionHost) -> None:
         super().__init__()
         self._host = host
-        self.held_bytes, self.deadline = 0, 0.0
+        self.held_bytes, self.deadline, self._full = 0, 0.0, False
         self._head: bytes = b""
         self._reader: Reader | None = None
         self.assembler: Assembler | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
-        self._full = False
         self._pong: bytes | None = None
         self._close_code, self._close_reason = int(Close.ABNORMAL), ""
 
