@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mycelia.observability.counters import Limit
-from mycelia.protocol.ws.handshake import Handshake, Headers, HttpReply
+from mycelia.protocol.http.request import Handshake, Headers, HttpReply
 from mycelia.realtime.connection.connection import WebSocketConnection
 from mycelia.transports.seam import Accept
 from tests.unit.realtime.support import CLIENT_HEADERS, FakeTransport, Room, room

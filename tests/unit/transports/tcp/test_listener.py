@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from mycelia.errors import EngineError, NotRunning
-from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.protocol.http.request import HttpReply
 from mycelia.realtime.admission.accept_limiter import AcceptLimiter
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.stream.connection import StreamConnection
