@@ -11,7 +11,7 @@ from typing import Any
 import uvloop
 
 from mycelia import BaseSubsystem, Message, MessageSystem
-from mycelia.realtime.overload.memory_trim import Relief
+from mycelia.realtime.overload.memory_trim import MemoryTrim
 from mycelia.websocket import WebSocketSubsystem
 
 __all__ = ["main"]
@@ -52,7 +52,7 @@ async def serve(engine: str, port: int, connections: int, accepts: int) -> None:
 
     @app.route("soak://relief", expose=True)
     async def relief(message: Any, params: Any, options: Any) -> Any:
-        return Relief().give_back()
+        return MemoryTrim().run()
 
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

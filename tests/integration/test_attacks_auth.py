@@ -533,19 +533,19 @@ async def test_a_flood_while_nobody_is_known_is_bounded(engine: str) -> None:
             await client.write(head() + authenticate(TOKEN))
             await client.upgraded()
             flood = asyncio.create_task(client.write(who() * 40_000))
-            [pending] = stage.sockets.websocket._runtime.connections.living()
+            [pending] = stage.sockets.websocket._core.registry.with_transport()
             await until(lambda: pending.paused)
-            held = len(pending._early or ())
+            held = len(pending._held or ())
             assert held <= 16 * 1024 // len(who()) + 8
             for _ in range(20):
                 await asyncio.sleep(0)
-            assert len(pending._early or ()) == held
+            assert len(pending._held or ()) == held
             flood.cancel()
             await asyncio.wait({flood})
             gate.set()
             assert (await client.receive())["data"]["subject"] == "ada"
             client.reset()
-        await until(lambda: not stage.sockets.websocket._runtime.connections.living())
+        await until(lambda: not stage.sockets.websocket._core.registry.with_transport())
 
 
 LOOK_ALIKES = ["Ada", "ADA", "ada ", " ada", "ad\u0430", "\uff41da", "ada\u200b", "a\u0301da", "ada\0", "\u0430da"]
@@ -798,7 +798,7 @@ async def test_nothing_is_kept_of_who_came_and_went(engine: str) -> None:
 
     authentication = {"authenticator": TokenAuthenticator(named)}
     async with serving(engine, authentication, limits=limits) as stage:
-        runtime = stage.sockets.websocket._runtime
+        core = stage.sockets.websocket._core
         for round_ in range(4):
             async with AsyncExitStack() as all_:
                 for n in range(20):
@@ -808,10 +808,10 @@ async def test_nothing_is_kept_of_who_came_and_went(engine: str) -> None:
                     await client.upgraded()
                     if n % 3 == 0:
                         client.reset()
-            await until(lambda: not runtime.connections.living())
-        connections, throttle, lifecycle = runtime.connections, runtime.throttle, runtime.lifecycle
-        assert (len(connections.by_address), len(connections.by_principal), len(runtime.gate.door)) == (0, 0, 0)
-        assert len(runtime.authentication.expiry) == 0
-        by_connection, by_principal, by_address = (limiter for _, limiter, _ in throttle._rules)
+            await until(lambda: not core.registry.with_transport())
+        registry, rates, lifecycle = core.registry, core.rates, core.lifecycle
+        assert (len(registry.by_address), len(registry.by_principal), len(core.accept_limiter)) == (0, 0, 0)
+        assert len(core.authentication.expiry) == 0
+        by_connection, by_principal, by_address = (limiter for _, limiter, _ in rates._rules)
         assert len(by_connection) == 0 and len(by_principal) < 20 and len(by_address) < 20
-        assert not (lifecycle._requests or lifecycle._connecting or lifecycle._faults or lifecycle._told)
+        assert not (lifecycle._connecting or lifecycle._connected)

@@ -18,6 +18,7 @@ from mycelia.realtime.connection.send_queue import Overflow
 from mycelia.transports.memory.engine import MemoryEngine
 from mycelia.websocket import WebSocketConnection
 from tests.integration.harness import App, Client, each_engine, until, within
+from tests.support.links import link_of
 
 OUTBOX = 200_000
 ENGINE_BUFFER = 64 * 1024  # what an engine takes before it says that it is full
@@ -64,10 +65,10 @@ async def stalled(app: App, engine: str) -> AsyncIterator[Callable[[], Coroutine
         yield read
 
 
-def held(connection: WebSocketConnection) -> int:
-    """What waits for this client in this process."""
-    outbox, transport = connection._outbox, connection.transport
-    return (0 if outbox is None else outbox.size_bytes) + (0 if transport is None else transport.buffered)
+def held(link: Any) -> int:
+    """Return the bytes that wait for this client in this process."""
+    queue, transport = link._send_queue, link.transport
+    return (0 if queue is None else queue.size_bytes) + (0 if transport is None else transport.buffered)
 
 
 # -- a client that does not read -----------------------------------------------------------------------------
@@ -83,22 +84,23 @@ async def test_an_outbox_is_bounded_in_bytes_and_every_packet_is_accounted_for(
     written = queued = dropped = 0
     async with app.system, stalled(app, engine) as read:
         connection = app.only()
+        link = link_of(connection)
         number = 0
         while dropped < 5 and number < 4000 and connection.is_open:
             event = {"event": "n", "data": [number, TEXT]}
             if single:
-                before = connection.dropped
+                before = link.dropped
                 verdict = await connection.send(event, overflow=overflow, key="k")
                 written += verdict is None
                 queued += verdict is not None and verdict.value == "queued"
-                dropped += connection.dropped - before
+                dropped += link.dropped - before
             else:
                 result = await app.facet.broadcast(event, overflow=overflow, key="k")
                 written, queued, dropped = written + result.written, queued + result.queued, dropped + result.dropped
             number += 1
-            assert held(connection) <= OUTBOX + ENGINE_BUFFER + PACKET
+            assert held(link) <= OUTBOX + ENGINE_BUFFER + PACKET
             await asyncio.sleep(0)
-        assert dropped == connection.dropped > 0, "the flood was too small to show anything"
+        assert dropped == link.dropped > 0, "the flood was too small to show anything"
         if overflow is Overflow.DISCONNECT:
             assert not connection.is_open and (written + queued + dropped) == number
             return
@@ -109,7 +111,7 @@ async def test_an_outbox_is_bounded_in_bytes_and_every_packet_is_accounted_for(
         else:
             assert written + queued == number, "the newest is always taken; it is older ones that go"
         reading = asyncio.create_task(read())
-        await until(lambda: connection.plain)
+        await until(lambda: link_of(connection).can_write_directly)
         connection.close()
         got = await within(reading)
     if newest_goes:
@@ -141,7 +143,7 @@ async def test_a_stalled_reader_costs_its_outbox_and_the_engines_buffer(engine: 
         finally:
             tracemalloc.stop()
         assert drops > 200, "the flood was too small to show anything"
-        assert held(connection) <= OUTBOX + ENGINE_BUFFER + PACKET
+        assert held(link_of(connection)) <= OUTBOX + ENGINE_BUFFER + PACKET
         assert grown <= OUTBOX + ENGINE_BUFFER + 2 * PACKET + 64 * 1024, "bookkeeping may take 64 KiB, no more"
 
 
@@ -152,12 +154,13 @@ async def test_replies_that_nobody_reads_end_the_connection(engine: str) -> None
     app.routes.register_route("app://big", lambda: TEXT, expose=True)
     async with app.system, app.client(receive_buffer=4096) as client:
         connection, most = app.only(), 0
+        link = link_of(connection)
         frame = mask_frame(Opcode.TEXT, b'{"path":"app://big"}', b"abcd", True, 0)
         while connection.is_open:
             await client.write(frame * 50)
             for _ in range(20):
                 await asyncio.sleep(0)
-                most = max(most, held(connection))
+                most = max(most, held(link))
         [body] = await app.heard("error")
         assert body["closeCode"] == 4504
         assert ENGINE_BUFFER < most <= OUTBOX + ENGINE_BUFFER + 64 * 1024 + PACKET  # replies leave 64 KiB at a time
@@ -172,7 +175,7 @@ async def test_behind_a_fin_comes_what_is_written_for_a_while(engine: str, reads
     async with app.system, app.client(receive_buffer=4096) as client:
         await until(lambda: app.facet.get_connection_count() == 1)
         sent = 0
-        while not (outbox := app.only()._outbox):
+        while not (outbox := link_of(app.only())._send_queue):
             await app.facet.broadcast({"event": "n", "data": TEXT})
             await asyncio.sleep(0)
             sent += 1
@@ -205,16 +208,16 @@ async def test_a_paused_reader_still_gets_replies_events_and_closes(engine: str)
         for number in range(40):
             await client.json({"path": "app://step", "body": number, "correlationId": number})
         connection = app.only()
-        await until(lambda: connection.paused)
+        await until(lambda: link_of(connection).paused)
         await connection.send({"event": "news"})
         assert (await client.receive())["event"] == "news"
         steps.put_nowait(None)
         assert (await client.receive())["data"] == 0
-        assert connection.paused
+        assert link_of(connection).paused
         with pytest.raises(TimeoutError):  # for several intervals it is not judged
             await client.closed(seconds=1.5)
         assert client.pings >= 1
-        assert connection.is_open and connection.paused and app.events == []
+        assert connection.is_open and link_of(connection).paused and app.events == []
         connection.close(4000, "enough")
         assert (await client.closed()) == (4000, "enough")
         await client.send_frame(Opcode.CLOSE, (4000).to_bytes(2))
@@ -249,72 +252,72 @@ SHORTEST = 8  # bytes of the shortest message that reaches a backlog
 
 # Set up by the application or by the configuration; no client makes it grow, nor do messages.
 FIXED = {
-    "Authentication": {"_cookie_origins", "renewed"},
+    "Authentication": {"renewed"},
     "BaseSubsystem": {"_adopted", "_attached", "_built_routes", "_facets", "_hooks", "_layers", "_on_dispose"}
     | {"_on_init", "children", "config", "middleware", "registrations"},
-    "Dispatch": {"_exact"},
+    "Decoder": {"_exact"},
     "EngineOptions": {"library"},
     "Certificates": {"_contexts"},  # one for each endpoint with TLS
-    "Gate": {"_codecs", "_spoken"},
+    "EventCounters": {"_counts"},
+    "EventHandlers": {"_handlers"},
+    "HandshakeAdmission": {"_codecs", "_codecs_of_engines"},
     "Health": {"_checks"},
-    "Lifecycle": {"_handlers"},
     "Listeners": {"_listeners"},
+    "Login": {"_cookie_origins"},
     "MessageSystem": {"_started", "_subsystems", "exact", "guards", "middleware"},
     "Proxies": {"_networks"},
-    "Refusals": {"_counts"},
     "Router": {"_roots", "_shapes", "exact"},
     "ServerConfig": {"options"},
     "Sink": {"_buffer"},
     "Statistics": {"_sources"},
-    "ListeningEngine": {"_servers"},  # one server for each address
-    "StreamEngine": {"scratch"},
-    "_LibraryReaders": {"_scratch"},
+    "StreamEngine": {"_servers", "scratch"},  # one server for each address
     "TimerWheel": {"_slots"},
     "WebSocketFacet": {"_engines"},
+    "WorkerPorts": {"exact"},
     "_Node": {"literals"},
 }
 # Everything else, with the most that it may hold here. A new queue, table or set of tasks needs a line, and a bound.
 BOUNDS: dict[tuple[str, str], int] = {
-    ("Ageing", "_ages"): CONNECTIONS,
-    ("Asking", "_claimed"): BACKLOG,
-    ("Asking", "_waiting"): BACKLOG,  # requests of the server to one client
+    ("IdleTimeout", "_tracks"): CONNECTIONS,
+    ("PendingRequests", "_claimed"): BACKLOG,
+    ("PendingRequests", "_waiting"): BACKLOG,  # requests of the server to one client
     ("FairScheduler", "_waiting"): 2 * CONNECTIONS,  # each worker once, and each compressed peer whose frames wait
-    ("ThrottledReader", "_queued"): 64 * 1024 // 6,  # frames of one read; of compressed peers only
+    ("PacedProtocol", "_waiting"): 64 * 1024 // 6,  # frames of one read; of compressed peers only
     ("ReadScheduler", "_waiting"): CONNECTIONS,  # each connection once
     ("Assembler", "_parts"): 1024 * 1024,
     ("Broadcaster", "_waiting"): 1,  # emptied in every turn; each has a sender that waits for it
-    ("Connections", "_all"): CONNECTIONS,
-    ("Connections", "_claims"): CONNECTIONS,
-    ("Connections", "_open"): CONNECTIONS,
-    ("Connections", "_parting"): CONNECTIONS,
-    ("Connections", "_reserved"): CONNECTIONS,
+    ("Backlog", "entries"): BACKLOG + READ_BYTES // SHORTEST,  # and the rest of the read at which reading paused
+    ("ConnectionRegistry", "_all"): CONNECTIONS,
+    ("ConnectionRegistry", "_closing_with_requests"): CONNECTIONS,
+    ("ConnectionRegistry", "_open"): CONNECTIONS,  # by encoder; and each of these by id
+    ("ConnectionRegistry", "_principals"): CONNECTIONS,
+    ("ConnectionRegistry", "_reserved"): CONNECTIONS,
+    ("Cork", "packets"): 64 * 1024,
+    ("CredentialExpiry", "_watched"): CONNECTIONS,
+    ("Encoders", "_made"): 2,  # a codec and a kind of framing each
     ("ErrorLog", "_counts"): 20,
     ("ErrorLog", "_records"): 10,
-    ("Expiry", "_watched"): CONNECTIONS,
     ("ReceiveBudget", "_holders"): CONNECTIONS,
     ("Lifecycle", "_connecting"): CONNECTIONS,
-    ("Lifecycle", "_faults"): CONNECTIONS,
-    ("Lifecycle", "_requests"): CONNECTIONS,
-    ("Lifecycle", "_told"): CONNECTIONS,
-    ("Outbox", "_entries"): 1024 * 1024,  # bounded in bytes, which is checked beside this
+    ("Lifecycle", "_connected"): CONNECTIONS,
+    ("Link", "_held"): BACKLOG + READ_BYTES // SHORTEST,
     ("RateLimiter", "_buckets"): CONNECTIONS + 1,
-    ("Runtime", "_dialects"): 2,  # a codec and a kind of framing each
-    ("Runtime", "_tasks"): CONNECTIONS * (2 + CONCURRENT + 1),  # worker, life cycle, concurrent requests, a response
+    ("Responder", "_being_sent"): CONNECTIONS,
+    ("SendQueue", "_entries"): 1024 * 1024,  # bounded in bytes, which is checked beside this
     ("StreamEngine", "_half_open"): CONNECTIONS,
     ("StreamEngine", "_open"): CONNECTIONS,
     ("PicowsReaders", "_pool"): 16,
     ("Tally", "_counts"): CONNECTIONS,
+    ("TaskOwner", "_tasks"): CONNECTIONS * (2 + CONCURRENT + 1),  # worker, lifecycle, concurrent requests, a response
     ("TimerWheel", "_far"): CONNECTIONS,
     ("TimerWheel", "_turn"): CONNECTIONS,
-    ("WebSocketConnection", "_early"): BACKLOG + READ_BYTES // SHORTEST,
     ("WebSocketConnection", "_metadata"): 1,  # the application's own
     ("_Frames", "marks"): READ_BYTES // 6,  # of the frames of one read
-    ("_LibraryReader", "_scratch"): 64 * 1024,  # one for all, the engine's
+    ("_LibraryReader", "_scratch"): 64 * 1024,  # one for all, of the engine
+    ("_LibraryReaders", "_scratch"): 64 * 1024,
     ("_Payloads", "_key"): 4,
     ("_Payloads", "buffer"): 1024 * 1024 + READ_BYTES,  # a frame that has not come whole
-    ("Worker", "_overlapping"): CONCURRENT,
-    ("Worker", "backlog"): BACKLOG + READ_BYTES // SHORTEST,  # and the rest of the read at which reading paused
-    ("Worker", "cork"): 64 * 1024,
+    ("Worker", "_beside"): CONCURRENT,
 }
 
 
@@ -421,7 +424,8 @@ async def test_every_queue_table_and_set_of_tasks_is_known_and_bounded(engine: s
         for place, size in bounded.items():
             seen[place] = max(seen.get(place, 0), size)
         for connection in app.facet.get_all_connections():
-            assert connection._outbox is None or connection._outbox.size_bytes <= OUTBOX
+            queue = link_of(connection)._send_queue
+            assert queue is None or queue.size_bytes <= OUTBOX
 
     async with app.system:
         _, fixed, _ = sizes(app)
@@ -444,13 +448,13 @@ async def test_every_queue_table_and_set_of_tasks_is_known_and_bounded(engine: s
                 look()
             release.set()
         await until(lambda: app.facet.get_connection_count() == 0)
-        await until(lambda: len(app.facet._runtime._tasks) == 0)
+        await until(lambda: len(app.facet._core.tasks) == 0)
         look()
-        assert seen[("Worker", "_overlapping")] == CONCURRENT and seen[("Worker", "backlog")] >= BACKLOG
+        assert seen[("Worker", "_beside")] == CONCURRENT and seen[("Backlog", "entries")] >= BACKLOG
         assert seen[("ErrorLog", "_records")] == 10
         left = {place: size for place, size in sizes(app)[0].items() if size}
-        assert set(left) <= {("ErrorLog", "_counts"), ("ErrorLog", "_records"), ("Runtime", "_dialects")} | {
+        assert set(left) <= {("ErrorLog", "_counts"), ("ErrorLog", "_records"), ("Encoders", "_made")} | {
             ("PicowsReaders", "_pool"),
             ("RateLimiter", "_buckets"),
-            ("Runtime", "_tasks"),
+            ("TaskOwner", "_tasks"),
         }, "what belonged to connections is gone with them"

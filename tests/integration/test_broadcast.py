@@ -15,6 +15,7 @@ from mycelia.errors import ConnectionNotFound, Disabled, InvalidMessage
 from mycelia.protocol.ws.frames import Opcode
 from mycelia.websocket import BroadcastResult, Overflow, WebSocketConnection
 from tests.integration.harness import App, Client, each_engine, serving, until, within
+from tests.support.links import link_of
 from tests.support.names import shown
 
 COUNTS = {"written": 0, "queued": 0, "dropped": 0}
@@ -219,7 +220,7 @@ async def test_a_slow_peer_misses_what_the_policy_says_and_every_drop_is_counted
             connection = app.only()
             assert connection.is_open
             reading = asyncio.create_task(slow.messages())
-            await until(lambda: connection.plain)
+            await until(lambda: link_of(connection).can_write_directly)
             await app.facet.broadcast({"event": "n", "data": [-1, ""]})
             connection.close(4000)
             got = [message["data"][0] for message in await within(reading)]
@@ -249,7 +250,7 @@ async def test_a_slow_peer_is_closed_by_default_and_the_others_are_not_harmed(en
             result = await app.facet.broadcast(numbered(sent))
             assert result.written + result.queued + result.dropped == 2
             sent += 1
-            await until(lambda: all(each.plain for each in app.facet.get_all_connections()[-1:]))
+            await until(lambda: all(link_of(each).can_write_directly for each in app.facet.get_all_connections()[-1:]))
         [body] = await app.heard("error")
         assert body["closeCode"] == 4504
         await app.heard("disconnect")
@@ -272,7 +273,7 @@ async def test_a_reply_is_never_dropped_for_a_flood_of_broadcasts(engine: str) -
         for number in range(20):
             await app.facet.broadcast(numbered(number), overflow=Overflow.DROP_OLDEST)
         reading = asyncio.create_task(slow.messages())
-        await until(lambda: connection.plain)
+        await until(lambda: link_of(connection).can_write_directly)
         connection.close()
         assert [m["data"] for m in await within(reading) if "success" in m] == ["reply"]
 
@@ -379,7 +380,7 @@ async def test_a_peer_that_was_paused_is_not_judged(engine: str) -> None:
         app.routes.register_route("app://slow", slow, expose=True)
         for number in range(4):
             await client.json({"path": "app://slow", "correlationId": number})
-        await until(lambda: app.only().paused)
+        await until(lambda: link_of(app.only()).paused)
         with pytest.raises(TimeoutError):
             await client.closed(seconds=1.5)
         assert app.events == []

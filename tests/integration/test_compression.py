@@ -16,10 +16,12 @@ from mycelia import ConfigError, MessageSystem
 from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.deflate import Inflater
 from mycelia.protocol.ws.frames import Frame, Opcode, mask_frame
+from mycelia.realtime.inbound.worker import Worker
 from mycelia.websocket import Overflow, WebSocketSubsystem
 from tests.integration.harness import App, Client, each_engine, handshake, serving, until, within
 from tests.integration.test_asgi import listening
 from tests.integration.test_asgi_hostile import bomb, peak
+from tests.support.links import link_of
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
 LIMIT = 1024 * 1024
@@ -240,11 +242,11 @@ async def test_a_small_burst_is_no_large_backlog(engine: str, count: int, size: 
     def setup(app: App) -> None:
         @app.routes.route("app://slow", expose=True)
         async def slow(message: Any, params: Any, options: Any) -> int:
-            worker = app.only().worker
-            assert worker is not None
-            held.append(worker.backlog_bytes)
+            worker = link_of(app.only()).worker
+            assert isinstance(worker, Worker)
+            held.append(worker.backlog.size_bytes)
             await gate.wait()
-            held.append(worker.backlog_bytes)
+            held.append(worker.backlog.size_bytes)
             return len(message.body)
 
     async with (

@@ -16,8 +16,10 @@ import pytest
 
 from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.frames import Opcode, mask_frame
+from mycelia.realtime.connection.work import Inbound
 from mycelia.realtime.lifecycle.drain import Drain
 from tests.integration.harness import App, Client, each_engine, handshake, until, within
+from tests.support.links import link_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,7 +129,7 @@ async def test_what_was_accepted_is_answered(engine: str, transform: bool) -> No
         await until(lambda: app.facet.snapshot()["requests"] == 21)
         task = draining(app)
         await until(lambda: not app.facet.is_accepting())
-        await until(lambda: type(app.only().received).__name__ == "_Refusal")
+        await until(lambda: link_of(app.only()).inbound is Inbound.REFUSING)
         await client.json({"path": "app://slow", "correlationId": "new"})
         refusal = await client.receive()
         assert (refusal["correlationId"], refusal["error"]["code"]) == ("new", "OVERLOADED")
@@ -167,9 +169,9 @@ async def test_a_paused_reader_gets_all_its_answers(engine: str) -> None:
     async with app.system, app.client() as client:
         for number in range(10):
             await client.json({"path": "app://slow", "correlationId": number})
-        await until(lambda: app.only().paused)
+        await until(lambda: link_of(app.only()).paused)
         task = draining(app)
-        await until(lambda: type(app.only().received).__name__ == "_Refusal")
+        await until(lambda: link_of(app.only()).inbound is Inbound.REFUSING)
         release.set()
         code, messages = await leave(client)
         assert code == 1012
@@ -218,7 +220,8 @@ async def test_a_client_that_never_reads_is_cut_off_at_the_deadline(engine: str)
     async with app.system, app.client(receive_buffer=4096) as deaf, app.client() as client:
         for number in range(64):
             await deaf.json({"path": "app://big", "correlationId": number})
-        await until(lambda: any(each.transport and each.transport.buffered for each in app.facet.get_all_connections()))
+        links = [link_of(each) for each in app.facet.get_all_connections()]
+        await until(lambda: any(link.transport and link.transport.buffered for link in links))
         task = draining(app, 0.6)
         assert (await leave(client))[0] == 1012
         await within(task)
@@ -245,7 +248,9 @@ async def test_closes_are_spread_and_batched(engine: str) -> None:
     chances = iter([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
     async with app.system, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(app.client()) for _ in range(6)]
-        task = asyncio.create_task(Drain(app.facet._runtime, 1.0, chances.__next__).run(8.0))
+        core = app.facet._core
+        drain = Drain(core.registry, core.responder.is_sending, 1.0, chances.__next__)
+        task = asyncio.create_task(drain.run(8.0))
         left = [asyncio.create_task(leave(client)) for client in clients]
         await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
         await until(lambda: sum(each.done() for each in left) == 3)

@@ -186,11 +186,11 @@ async def test_overload_refuses_new_work_and_finishes_what_was_accepted(engine: 
         for number in range(3):
             await client.json({"path": "app://slow", "body": number, "correlationId": number})
         await until(lambda: app.facet.snapshot()["requests"] == 3)
-        pressure = app.facet._runtime.pressure
-        pressure.judge(9.0)
-        assert not pressure.shedding, "one late look is one blocking handler"
-        pressure.judge(9.0)
-        assert pressure.shedding and app.facet.snapshot()["overload"]["shedding"] == ["lag"]
+        monitor = app.facet._core.monitor
+        monitor.check(9.0)
+        assert not monitor.is_overloaded, "one late look is one blocking handler"
+        monitor.check(9.0)
+        assert monitor.is_overloaded and app.facet.snapshot()["overload"]["shedding"] == ["lag"]
         for one in (client, other):
             error = (await one.request("app://echo"))["error"]
             assert (error["code"], error["retryable"]) == ("OVERLOADED", True)
@@ -201,8 +201,8 @@ async def test_overload_refuses_new_work_and_finishes_what_was_accepted(engine: 
             assert answer.startswith(b"HTTP/1.1 503 ") and b"Retry-After: " in answer
         release.set()
         assert [(await client.receive())["data"] for _ in range(3)] == [0, 1, 2]
-        pressure.judge(0.0)
-        assert not pressure.shedding
+        monitor.check(0.0)
+        assert not monitor.is_overloaded
         assert (await other.request("app://echo", 1))["data"] == 1
         assert (await client.request("app://echo", 2))["data"] == 2
 
@@ -218,12 +218,12 @@ async def test_a_client_still_answers_the_server_under_overload(engine: str) -> 
     async with serving(engine, setup) as app, app.client() as client:
         await client.json({"path": "app://ask", "correlationId": 1})
         question = await client.receive()
-        pressure = app.facet._runtime.pressure
-        pressure.judge(9.0)
-        pressure.judge(9.0)
+        monitor = app.facet._core.monitor
+        monitor.check(9.0)
+        monitor.check(9.0)
         await client.json({"success": True, "data": "yes", "correlationId": question["correlationId"]})
         assert (await client.receive())["data"] == "yes"
-        pressure.judge(0.0)
+        monitor.check(0.0)
 
 
 @each_engine

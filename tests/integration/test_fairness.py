@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from mycelia.protocol.ws.frames import Opcode, mask_frame
+from mycelia.realtime.connection.link import Link
 from tests.integration.harness import App, Client, each_engine, until, within
+from tests.support.links import link_of
 
 READ_BYTES = 8 * 1024  # what one turn of the loop may bring one connection
 SLICE = 0.002  # seconds of handlers before others get their turn
@@ -87,8 +89,8 @@ async def test_one_turn_brings_one_connection_one_read(engine: str, kind: str, a
         most, before = max(most, seen - before), seen
 
     async with app.system, app.client() as flooder:
-        connection = app.only()
-        received, control = connection.received, type(connection).control
+        link = link_of(app.only())
+        received, control = link.received, Link.control
 
         def count(payload: bytes, binary: bool) -> None:
             nonlocal seen
@@ -100,13 +102,13 @@ async def test_one_turn_brings_one_connection_one_read(engine: str, kind: str, a
             seen += 1
             control(self, *given)
 
-        connection.received = count
+        link.received = count
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(connection), "control", count_control)
+            patch.setattr(Link, "control", count_control)
             async with every_turn(look):
                 poured = pour(flooder, flood)
                 reading = asyncio.create_task(flooder.rest())
-                await until(lambda: seen > 3 * READ_BYTES // len(frame) or connection.transport is None)
+                await until(lambda: seen > 3 * READ_BYTES // len(frame) or link.transport is None)
                 flooder.leave()
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)

@@ -17,7 +17,7 @@ import pytest
 
 from mycelia.errors import Forbidden, NotRunning, Unauthorized
 from mycelia.protocol.ws.frames import Opcode, mask_frame
-from mycelia.websocket import BroadcastResult, Phase
+from mycelia.websocket import BroadcastResult, ConnectionState
 from tests.integration.harness import App, Client, each_engine, handshake, serving, until, within
 
 MIB = 1024 * 1024
@@ -326,7 +326,7 @@ async def test_the_deadline_of_connect_runs_from_the_tcp_accept(engine: str) -> 
                 first = [identity for name, identity, _ in app.told if name == "connect"]
                 assert (await early.closed())[0] == 4408
                 pending = app.facet.get_connection(first[0])
-                assert pending is not None and pending.phase is Phase.PENDING  # its deadline is still to come
+                assert pending is not None and pending.state is ConnectionState.PENDING  # its deadline is still to come
                 assert (await later.closed())[0] == 4408
                 assert late.frames == []
         await app.heard("disconnect", 2)

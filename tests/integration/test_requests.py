@@ -15,6 +15,7 @@ from mycelia import Message
 from mycelia.errors import ConnectionNotFound, HandlerError, Overloaded, RequestTimeout
 from mycelia.protocol.ws.frames import Opcode, mask_frame
 from tests.integration.harness import App, Client, each_engine, handshake, serving, within
+from tests.support.links import link_of
 
 
 def request(path: str, body: Any = None, correlation_id: Any = None, **metadata: Any) -> bytes:
@@ -185,16 +186,16 @@ async def test_a_request_that_comes_while_the_idle_worker_retires(engine: str) -
         for number in range(3):
             assert (await client.request("app://echo", number))["data"] == number
             connection = app.only()
-            worker = connection.worker
+            worker = link_of(connection).worker
             assert worker is not None
             for _ in range(100):
-                if worker.idle:
+                if worker.is_idle:
                     break
                 await asyncio.sleep(0)
             worker.retire()
             if number:  # first in the same turn of the loop, later when its task has ended
-                await asyncio.wait([worker.task], timeout=5)
-            connection.received(b'{"path":"app://echo","body":"same turn"}', False)
+                await asyncio.wait(worker.tasks, timeout=5)
+            link_of(connection).received(b'{"path":"app://echo","body":"same turn"}', False)
             assert (await client.receive())["data"] == "same turn"
 
 

@@ -218,7 +218,7 @@ async def test_a_connection_id_that_is_taken_is_refused(caplog: pytest.LogCaptur
         with pytest.raises(HandshakeRefused, match="500"):
             await create_mock_websocket_client().connect(stage.url)
         assert await first.request("app://echo", 1) == 1
-    assert "gave 'same' twice" in caplog.text
+    assert "expected a unique id, got 'same' for a second connection" in caplog.text
 
 
 async def test_default_path_gets_what_has_no_path() -> None:

@@ -17,10 +17,8 @@ from mycelia.net.certificates import TlsConfig
 from mycelia.observability.error_log import ErrorsConfig
 from mycelia.protocol.wire.codes import CLOSES, RETRYABLE, Code, status_of
 from mycelia.protocol.ws.deflate import DeflateSettings
-from mycelia.realtime.config.authentication import AuthenticationConfig
 from mycelia.realtime.config.limits import LimitsConfig
-from mycelia.realtime.lifecycle.drain import DrainConfig
-from mycelia.realtime.overload.monitor import OverloadConfig
+from mycelia.realtime.config.sections import AuthenticationConfig, DrainConfig, OverloadConfig
 from mycelia.server.requests.router import HttpSettings
 from mycelia.transports.sockjs.options import SockjsOptions
 from mycelia.websocket import (

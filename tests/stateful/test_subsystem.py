@@ -28,6 +28,7 @@ from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.ws.frames import Opcode
 from mycelia.transports.memory.socket import HandshakeRefused
 from tests.stateful.stage import LIMITS, MAX_BYTES, PATHS, Client, Stage
+from tests.support.links import link_of
 
 NEVER_RUN = {"OVERLOADED", "NOT_FOUND", "INVALID_MESSAGE", "INVALID_JSON", "UNSUPPORTED_DATA"}
 
@@ -209,7 +210,7 @@ class Lives(RuleBasedStateMachine):
         open_before = self.stage.sockets.websocket.get_connection(client.name)
         self.give_up(client, self.send(client, opcode, payload, fin, rsv))
         self.stage.settle()
-        if whole and not client.gone and open_before is not None and not open_before.paused:
+        if whole and not client.gone and open_before is not None and not link_of(open_before).paused:
             assert client.close_code == code
         client.gone = True
 

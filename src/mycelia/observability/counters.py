@@ -1,31 +1,30 @@
-"""What was refused, dropped or closed, and by which limit: one counter for each."""
+"""The event counters of one subsystem: what was refused, dropped or closed, and by which limit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 
-from mycelia.protocol.wire.codes import Close
-
-__all__ = ["Limit", "Refusals"]
+__all__ = ["Counter", "EventCounters"]
 
 
-class Limit(StrEnum):
-    """Everything that turns a client or a message away; the value is the counter's name in `statistics`."""
+class Counter(StrEnum):
+    """Every event that is counted. The value is the key in `system.statistics()`."""
 
-    HALF_OPEN = "halfOpen"  # TCP connections whose handshake is not done
+    REFUSED = "refused"  # requests that found the backlog full, or came during overload or a drain
+    UNMATCHED_RESPONSES = "unmatchedResponses"  # responses of clients that no request waits for
+    HALF_OPEN = "halfOpen"  # TCP connections whose handshake is not finished
     HALF_OPEN_PER_ADDRESS = "halfOpenPerAddress"
     ACCEPT_RATE = "acceptRate"
     ACCEPT_RATE_PER_ADDRESS = "acceptRatePerAddress"
-    HANDSHAKE = "handshake"  # what is no acceptable handshake
+    HANDSHAKE = "handshake"  # requests that are no acceptable handshake
     HANDSHAKE_TIME = "handshakeTime"  # 408
     HOST = "host"
     ORIGIN = "origin"
     CONNECTIONS = "connections"
     CONNECTIONS_PER_ADDRESS = "connectionsPerAddress"
     CONNECTIONS_PER_PRINCIPAL = "connectionsPerPrincipal"
-    AUTHENTICATION = "authentication"  # credentials that were refused, or should have been there
-    FAILED_LOGINS = "failedLogins"  # credentials that nobody looked at, after so many bad ones of that address
+    AUTHENTICATION = "authentication"  # credentials that were rejected or missing
+    FAILED_LOGINS = "failedLogins"  # credentials that were not checked after too many rejected ones of the address
     AUTHENTICATION_TIME = "authenticationTime"  # 4408
     EXPIRED = "expired"
     RATE_PER_CONNECTION = "ratePerConnection"
@@ -33,11 +32,11 @@ class Limit(StrEnum):
     RATE_PER_ADDRESS = "ratePerAddress"
     RATE_PER_ROUTE = "ratePerRoute"
     CONTROL_RATE = "controlRate"
-    ABUSE = "abuse"  # connections closed for going on after refusals
+    ABUSE = "abuse"  # connections that were closed for going on after refusals
     MESSAGE_BYTES = "messageBytes"  # 1009
     MESSAGE_VALUES = "messageValues"
     OUTBOUND_BYTES = "outboundBytes"
-    INBOUND_BYTES = "inboundBytes"  # connections closed because unfinished messages held too much
+    INBOUND_BYTES = "inboundBytes"  # connections that were closed because incomplete messages took too much memory
     HANDLER_TIME = "handlerTime"
     IDLE = "idle"
     LIFETIME = "lifetime"
@@ -45,37 +44,24 @@ class Limit(StrEnum):
     SLOW_CONSUMER = "slowConsumer"
 
 
-_FAULTS: Mapping[int, Limit] = {
-    Close.MESSAGE_TOO_BIG: Limit.MESSAGE_BYTES,
-    Close.SERVICE_RESTART: Limit.INBOUND_BYTES,
-    Close.SLOW_CONSUMER: Limit.SLOW_CONSUMER,
-    Close.HEARTBEAT_LOST: Limit.HEARTBEAT,
-    Close.IDLE: Limit.IDLE,
-    Close.LIFETIME_OVER: Limit.LIFETIME,
-}
+_NO_LIMITS = frozenset({Counter.REFUSED, Counter.UNMATCHED_RESPONSES})
 
 
-class Refusals:
-    """The counters of one subsystem; they only rise."""
+class EventCounters:
+    """Counters that only rise, one for each `Counter`."""
 
     __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts = dict.fromkeys(Limit, 0)
+        self._counts = dict.fromkeys(Counter, 0)
 
-    def __getitem__(self, limit: Limit) -> int:
-        return self._counts[limit]
+    def __getitem__(self, counter: Counter) -> int:
+        return self._counts[counter]
 
-    def add(self, limit: Limit) -> None:
-        """One more was turned away by `limit`."""
-        self._counts[limit] += 1
+    def add(self, counter: Counter) -> None:
+        """Count one event."""
+        self._counts[counter] += 1
 
-    def failed(self, code: int) -> None:
-        """A connection is closed for a fault with this code; counts those that are a limit's."""
-        limit = _FAULTS.get(code)
-        if limit is not None:
-            self._counts[limit] += 1
-
-    def snapshot(self) -> dict[str, int]:
-        """All of them by name."""
-        return {limit.value: count for limit, count in self._counts.items()}
+    def limits(self) -> dict[str, int]:
+        """Return how often each limit was exceeded, by the key in `system.statistics()`."""
+        return {counter.value: count for counter, count in self._counts.items() if counter not in _NO_LIMITS}

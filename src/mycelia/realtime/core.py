@@ -1,136 +1,219 @@
-"""What all connections of one subsystem share."""
+"""Wires the parts of one WebSocketSubsystem. Only `mycelia.websocket` imports this module.
+
+Every part gets what it needs through its constructor, so this is the one place that knows all parts. A part is made
+after the parts that it uses.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
-from contextvars import copy_context
+from collections.abc import Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any
 
-from mycelia.kernel.messages.message import Message
+from mycelia.auth.credential_check import cookie_origins
+from mycelia.auth.login_throttle import FailedLogins
+from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
-from mycelia.observability.counters import Limit, Refusals
+from mycelia.net.address import Proxies
+from mycelia.observability.counters import Counter, EventCounters
 from mycelia.observability.error_log import RECORDING, ErrorLog
-from mycelia.protocol.wire.codec import Codec
-from mycelia.protocol.ws.deflate import Compression, Deflater
-from mycelia.realtime.admission.handshake import Gate
+from mycelia.protocol.wire.codes import Close
+from mycelia.realtime.admission.accept_limiter import AcceptLimiter, affordable_half_open
+from mycelia.realtime.admission.handshake import HandshakeAdmission
 from mycelia.realtime.authentication.authentication import Authentication
+from mycelia.realtime.authentication.login import Login
 from mycelia.realtime.authentication.policy import Policy
 from mycelia.realtime.config.config import Config
-from mycelia.realtime.connection.encoder import Dialect
-from mycelia.realtime.connection.registry import Connections
-from mycelia.realtime.inbound.dispatcher import Dispatch
+from mycelia.realtime.connection.connection import SessionPorts
+from mycelia.realtime.connection.encoder import Encoders
+from mycelia.realtime.connection.link_ports import LinkPorts
+from mycelia.realtime.connection.registry import ConnectionRegistry
+from mycelia.realtime.inbound.backlog import BacklogLimits
+from mycelia.realtime.inbound.decoder import Decoder
+from mycelia.realtime.inbound.dispatcher import Dispatcher
+from mycelia.realtime.inbound.invoke import Invoker
+from mycelia.realtime.inbound.receiver import Receiver
+from mycelia.realtime.inbound.resolver import Resolver
+from mycelia.realtime.inbound.worker import WorkerPorts
+from mycelia.realtime.lifecycle.drain import Drain
+from mycelia.realtime.lifecycle.event_handlers import EventHandlers
 from mycelia.realtime.lifecycle.lifecycle import Lifecycle
-from mycelia.realtime.limits.message_rate_limits import Throttle
+from mycelia.realtime.limits.abuse_limit import AbuseLimit
+from mycelia.realtime.limits.message_rate_limits import MessageRateLimits
+from mycelia.realtime.limits.principal_limit import PrincipalLimit
 from mycelia.realtime.liveness.heartbeat import Heartbeat
+from mycelia.realtime.liveness.idle_timeout import IdleTimeout
 from mycelia.realtime.outbound.broadcaster import Broadcaster
-from mycelia.realtime.overload.load_shedding import Shedding
-from mycelia.realtime.overload.monitor import Pressure
+from mycelia.realtime.outbound.responder import Responder
+from mycelia.realtime.outbound.transforms import Transforms
+from mycelia.realtime.overload.load_shedding import LoadShedding
+from mycelia.realtime.overload.monitor import OverloadMonitor
+from mycelia.realtime.service_state import ServiceState
+from mycelia.scheduling.fair_scheduler import FairScheduler
+from mycelia.scheduling.rate_limiter import RateLimiter
+from mycelia.scheduling.task_owner import TaskOwner
 
-if TYPE_CHECKING:
-    from mycelia.websocket.subsystem import WebSocketSubsystem
-
-__all__ = ["Runtime"]
+__all__ = ["Core"]
 
 logger = logging.getLogger("mycelia.websocket")
 
+# The limits that close a connection for a fault, by the close code.
+_LIMITS_BY_CLOSE: Mapping[int, Counter] = {
+    Close.MESSAGE_TOO_BIG: Counter.MESSAGE_BYTES,
+    Close.SERVICE_RESTART: Counter.INBOUND_BYTES,
+    Close.SLOW_CONSUMER: Counter.SLOW_CONSUMER,
+    Close.HEARTBEAT_LOST: Counter.HEARTBEAT,
+    Close.IDLE: Counter.IDLE,
+    Close.LIFETIME_OVER: Counter.LIFETIME,
+}
 
-class Runtime:
-    """The parts of a running WebSocketSubsystem, wired together."""
 
-    def __init__(self, config: Config, system: MessageSystem, subsystem: WebSocketSubsystem) -> None:
-        self.config = config
-        self.system = system
-        self.subsystem = subsystem
-        self.accepting = True  # handshakes
-        self.draining = False  # it stops
-        self.closing = False  # its tasks are being cancelled
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._numbers = count(1)
-        self._dialects: dict[tuple[str, bool, Deflater | None], Dialect] = {}
-        self.refusals = Refusals()
-        self.connections = Connections(config.connection.max_connections)
-        self.broadcaster = Broadcaster(self.connections, self.dialects)
-        self.heartbeat = Heartbeat(self)
-        asked = config.routing.policy
-        self.policy = None if asked is None else Policy(asked, subsystem.name, config.routing.default_path)
-        self.authentication = Authentication(self)
-        self.lifecycle = Lifecycle(self)
-        self.dispatch = Dispatch(self)
-        self.throttle = Throttle(self)
-        self.gate = Gate(self)
+class Core:
+    """The parts of one running WebSocketSubsystem.
+
+    Args:
+        config: The configuration.
+        system: The message system.
+        subsystem: The WebSocket subsystem, which owns the routes of connection events.
+    """
+
+    def __init__(self, config: Config, system: MessageSystem, subsystem: BaseSubsystem) -> None:
+        self.config, self.system = config, system
+        connection, limits, routing = config.connection, config.limits, config.routing
+        self.state = ServiceState()
+        self.counters = EventCounters()
         self.errors = ErrorLog(config.errors)
-        self.shedding = Shedding(self)
-        self.pressure = Pressure(config.overload, self.shedding.everybody, self.requests)
+        self.tasks = TaskOwner(logger, lambda: RECORDING.set(self.errors))
+        self.registry = ConnectionRegistry(connection.max_connections)
+        self.broadcaster = Broadcaster(self.registry)
+        scheduler = FairScheduler()
 
-    # -- shared ------------------------------------------------------------------------------------
+        # The way of a request: receiver, worker, dispatcher, handler, responder.
+        transforms = Transforms(routing.transform_incoming, routing.transform_outgoing)
+        self.responder = Responder(transforms, self.tasks, self.counters)
+        self.resolver = Resolver(system, subsystem.name, routing)
+        self.decoder = Decoder(transforms, self.responder, scheduler, self.counters, system.exact, routing.default_path)
+        dispatcher = Dispatcher(
+            resolver=self.resolver,
+            decoder=self.decoder,
+            responder=self.responder,
+            transforms=transforms,
+            invoker=Invoker(limits.handler_timeout, self.tasks, self.counters),
+            counters=self.counters,
+            handler_timeout=limits.handler_timeout,
+            concurrent_requests=connection.concurrent_requests,
+        )
+        backlog = BacklogLimits(connection.backlog_requests, connection.backlog_bytes, connection.pause_timeout)
+        workers = WorkerPorts(dispatcher, system.exact, scheduler, self.tasks, self.state, backlog)
+        self.receiver = Receiver(self.decoder, workers)
 
-    def own(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-        """Runs `work` in a task that this runtime keeps, and cancels in `close`."""
-        context = copy_context()
-        context.run(RECORDING.set, self.errors)
-        task = asyncio.get_running_loop().create_task(work, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
+        # Limits and liveness of open connections.
+        self.abuse = AbuseLimit(RateLimiter.of(limits.abuse), self.counters)
+        self.rates = MessageRateLimits(limits, self.receiver, self.responder, self.abuse, self.counters)
+        self.shedding = LoadShedding(self.registry, self.decoder, self.rates.receiver)
+        idle_timeout = IdleTimeout(limits.idle_timeout, limits.connection_lifetime)
+        self.heartbeat = Heartbeat(connection.ping_interval, connection.ping_timeout, idle_timeout)
+        principals = PrincipalLimit(self.registry, limits.connections_per_principal, self.counters)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and "isolated" not in task.get_name():
-            logger.error("task %s failed", task.get_name(), exc_info=error)
+        # The life of a connection.
+        self.events = EventHandlers(subsystem, self.tasks, self.state)
+        policy = routing.policy
+        self.policy = None if policy is None else Policy(policy, subsystem.name, routing.default_path)
+        self.authentication = Authentication(
+            config.authentication,
+            f"{subsystem.name}://authenticate",
+            timeout=connection.connection_timeout,
+            throttle=FailedLogins(limits.failed_logins),
+            abuse=self.abuse,
+            counters=self.counters,
+            errors=self.errors,
+            on_expiring=self.events.tell_expiring,
+            on_changed=_nothing if self.policy is None else self.policy.forget,
+        )
+        origins = [each for server in config.websocket for each in cookie_origins(server.allowed_origins)]
+        login = Login(self.authentication, origins, transforms, self.responder, self.counters)
+        self.lifecycle = Lifecycle(
+            connection,
+            limits.connections_per_address,
+            registry=self.registry,
+            events=self.events,
+            authentication=self.authentication,
+            login=login,
+            heartbeat=self.heartbeat,
+            rates=self.rates,
+            principals=principals,
+            tasks=self.tasks,
+            state=self.state,
+        )
 
-    async def close(self, seconds: float) -> None:
-        """Ends every task that is still running: waits, then cancels, then waits for that too."""
-        for cancel in (False, True):
-            tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-            if not tasks:
-                return
-            if cancel:
-                self.closing = True
-                for task in tasks:
-                    task.cancel()
-            await asyncio.wait(tasks, timeout=seconds)
-        if self._tasks:
-            logger.warning("%d tasks do not end: %s", len(self._tasks), [task.get_name() for task in self._tasks])
+        # Admission of new connections.
+        self.monitor = OverloadMonitor(config.overload, self.shedding.switch, self.requests)
+        proxies = Proxies(limits.trusted_proxies, limits.proxy_headers)
+        self.accept_limiter = self._make_accept_limiter(proxies)
+        ids = count(1)
+        self.admission = HandshakeAdmission(
+            limits=limits,
+            config=connection,
+            proxies=proxies,
+            registry=self.registry,
+            login=login,
+            encoders=Encoders(self.counters, limits.outbound_bytes, limits.message_values),
+            scheduler=scheduler,
+            counters=self.counters,
+            has_capacity=self.has_capacity,
+            expect=self.lifecycle.expect,
+            sessions=SessionPorts(principals.new_metadata, lambda: f"s-{next(ids)}", connection.backlog_requests),
+            links=LinkPorts(
+                opened=self.lifecycle.opened,
+                stopped=self.registry.unpublish,
+                failed=self._count_fault,
+                closed=self.lifecycle.closed,
+                allows_control=self.rates.allows_control,
+                rate_limited=self.rates.route_limited,
+                due=self.heartbeat.due,
+                receiver=self.rates.receiver,
+                refuser=self.shedding.refuser,
+                send_queue_bytes=connection.outbox_bytes,
+                held_requests=connection.backlog_requests,
+                held_bytes=connection.backlog_bytes,
+            ),
+        )
 
-    def task_names(self) -> set[str]:
-        """The names of the tasks that it keeps."""
-        return {task.get_name() for task in self._tasks}
+    def has_capacity(self) -> bool:
+        """Return True if new connections may be accepted: no stop, no drain, no overload."""
+        return self.state.is_accepting and not self.state.is_stopping and not self.monitor.is_overloaded
 
     def requests(self) -> int:
-        """How many requests of all connections run or wait."""
-        return sum(each.worker.unanswered for each in self.connections.working() if each.worker is not None)
+        """Return how many requests of all connections run or wait."""
+        links = self.registry.with_requests()
+        return sum(link.worker.unanswered for link in links if link.worker is not None)
 
-    def dialects(self) -> Iterable[Dialect]:
-        """Every dialect that a connection has used."""
-        return self._dialects.values()
+    def drain(self) -> Drain:
+        """Return a drain of all connections."""
+        return Drain(self.registry, self.responder.is_sending, self.config.drain.window)
 
-    def dialect(self, codec: Codec, framed: bool, compression: Compression | None = None) -> Dialect:
-        """The one dialect of this codec for engines that take finished frames, or for those that do not; another for
-        peers that take compressed ones and remember nothing of them.
-        """
-        deflater = None if compression is None or compression.deflater.context else compression.deflater
-        key = codec.name, framed, deflater
-        if key not in self._dialects:
-            limits = self.config.limits
-            self._dialects[key] = Dialect(codec, framed, limits.outbound_bytes, limits.message_values, deflater)
-        return self._dialects[key]
+    async def close(self, seconds: float) -> None:
+        """End every task: wait for `seconds`, cancel what is left, and wait as long for that."""
+        await self.tasks.close(seconds, self._begin_cancelling)
 
-    def limits_crossed(self) -> dict[str, int]:
-        """How often each limit turned something away."""
-        oversize = sum(each.oversize for each in self._dialects.values())
-        crowded = sum(each.crowded for each in self._dialects.values())
-        counts = {Limit.OUTBOUND_BYTES.value: oversize, Limit.MESSAGE_VALUES.value: crowded}
-        return {**self.refusals.snapshot(), **counts}
+    def _begin_cancelling(self) -> None:
+        self.state.is_cancelling = True
 
-    def next_correlation_id(self) -> str:
-        """The correlation id of a request to a client."""
-        return f"s-{next(self._numbers)}"
+    def _count_fault(self, code: int) -> None:
+        """Count a connection that is closed for a fault, if a limit causes this close code."""
+        counter = _LIMITS_BY_CLOSE.get(code)
+        if counter is not None:
+            self.counters.add(counter)
 
-    def outgoing(self, data: Any) -> Any:
-        """What goes out for `data`: a Message as path, body and trace id; anything else as it is."""
-        if isinstance(data, Message):
-            return {"path": data.path, "body": data.body, "metadata": {"traceId": data.metadata.trace_id}}
-        return data
+    def _make_accept_limiter(self, proxies: Proxies) -> AcceptLimiter:
+        connection, limits = self.config.connection, self.config.limits
+        most = affordable_half_open(connection.max_half_open)
+        limiter = AcceptLimiter(most, min(most, connection.max_half_open_per_address), self.counters)
+        limiter.limit_rates(limits.accept_rate, limits.accept_rate_per_address)
+        if proxies:
+            limiter.exempt(proxies.trusts)
+        return limiter
+
+
+def _nothing(connection: object) -> None:
+    """Do nothing when an identity changes, because there is no policy."""

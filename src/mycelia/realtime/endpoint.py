@@ -10,9 +10,9 @@ from mycelia.errors import ConfigError
 from mycelia.net.capabilities import Asked, check_asked
 from mycelia.net.certificates import Certificates
 from mycelia.net.listen_address import asked_of_place, urls_of
-from mycelia.realtime.admission.file_descriptors import descriptor_limit
-from mycelia.realtime.admission.handshake import Gate
-from mycelia.realtime.config.config import HOST, PORT, Config, ServerConfig
+from mycelia.realtime.admission.accept_limiter import descriptor_limit
+from mycelia.realtime.config.endpoint import HOST, PORT, ServerConfig
+from mycelia.realtime.core import Core
 from mycelia.transports.capabilities import CAPABILITIES
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.engine_registry import EngineFactory, engine_class, engines_with, load_engine
@@ -86,9 +86,9 @@ def _asked(server: ServerConfig, served: bool) -> tuple[Asked, ...]:
     )
 
 
-def engine_options(server: ServerConfig, config: Config, gate: Gate, certificates: Certificates) -> EngineOptions:
+def engine_options(server: ServerConfig, core: Core, certificates: Certificates) -> EngineOptions:
     """What the engine of an endpoint is told at its start."""
-    limits = config.connection
+    limits = core.config.connection
     return EngineOptions(
         host=server.host,
         port=server.port,
@@ -102,11 +102,11 @@ def engine_options(server: ServerConfig, config: Config, gate: Gate, certificate
         ping_interval=limits.ping_interval,
         ping_timeout=limits.ping_timeout,
         inbound_bytes=limits.inbound_bytes,
-        accept_control=gate.door,
+        accept_control=core.accept_limiter,
         allowed_origins=server.allowed_origins,
-        check_request=lambda request: gate.screen(server, request),
-        too_many_rejections=gate.abused,
-        max_descriptor=descriptor_limit(config.overload.spare_descriptors),
+        check_request=lambda request: core.admission.check_plain_request(server, request),
+        too_many_rejections=core.abuse.is_exceeded,
+        max_descriptor=descriptor_limit(core.config.overload.spare_descriptors),
         library=server.options,
     )
 

@@ -1,60 +1,55 @@
-"""What clients may call, said at start-up: every exposed path by class, and a warning of what stands open."""
+"""The exposure report at start-up: every path that clients may call, and a warning about open routes."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from mycelia.kernel.routing.router import Route
+from mycelia.realtime.config.config import Config
+from mycelia.realtime.inbound.resolver import Resolver
 
-if TYPE_CHECKING:
-    from mycelia.realtime.core import Runtime
-
-__all__ = ["announce"]
+__all__ = ["report_exposure"]
 
 logger = logging.getLogger("mycelia.websocket")
 
 
-def announce(runtime: Runtime) -> None:
-    """Logs what clients may call, and which of it anybody may call although nobody said that it is `safe`.
+def report_exposure(config: Config, resolver: Resolver, routes: Iterable[Route], own: str, has_connect: bool) -> None:
+    """Log what clients may call. Warn about routes that unauthenticated clients can call and that are not `safe`.
 
-    The warning is only given where it is sure that unknown clients get in: with authentication `optional`, or with
+    The warning is given only if unauthenticated clients certainly get in: with authentication "optional", or with
     neither an authenticator nor a `connect` handler.
+
+    Args:
+        config: The configuration.
+        resolver: Knows what clients reach.
+        routes: The routes of all subsystems.
+        own: The name of the WebSocket subsystem, whose own routes are not warned about.
+        has_connect: True if the application has a `connect` handler.
     """
-    resolver = runtime.dispatch.resolver
-    routes = _reachable(runtime)
-    handlers = sorted(resolver.handlers, key=lambda route: route.path)
-    default = [f"{runtime.config.routing.default_path} (with whatever else)"] if resolver.default_is_own() else []
-    shown = [_shown(route) for route in (*routes, *handlers)]
-    logger.info("clients may call: %s", ", ".join([*shown, *default]) or "nothing")
-    if not _lets_unknown_in(runtime) or runtime.config.routing.policy is not None:
+    exposed = (route for route in routes if route.expose or resolver.exposes(route.path))
+    reachable = [*sorted(exposed, key=_path), *sorted(resolver.handlers, key=_path)]
+    default = [f"{config.routing.default_path} (with any path)"] if resolver.handles_default_path() else []
+    logger.info("clients may call: %s", ", ".join([*map(_described, reachable), *default]) or "nothing")
+    mode = config.authentication.mode
+    lets_unauthenticated_in = mode == "optional" or (mode == "off" and not has_connect)
+    if not lets_unauthenticated_in or config.routing.policy is not None:
         return
-    open_to_all = [each for each in (*routes, *handlers) if not (each.authenticated or each.requires)]
-    unsafe = [route.path for route in open_to_all if not route.safe and not route.path.startswith(_own(runtime))]
+    unprotected = [route for route in reachable if not (route.authenticated or route.requires or route.safe)]
+    unsafe = [route.path for route in unprotected if not route.path.startswith(f"{own}://")]
     if unsafe:
         logger.warning(
-            "anybody may call, without being known: %s; expose='authenticated' or requires=… closes a path to "
-            "strangers, and safe=True says of one that it changes nothing, so that it is not named here",
+            "Unauthenticated clients can call these routes: %s. Set expose='authenticated' or requires=… to restrict a "
+            "route, or safe=True if it only reads data.",
             ", ".join(unsafe),
         )
 
 
-def _reachable(runtime: Runtime) -> list[Route]:
-    resolver = runtime.dispatch.resolver
-    routes = (route for subsystem in runtime.system.subsystems.values() for route in subsystem.routes)
-    return sorted((each for each in routes if each.expose or resolver.exposes(each.path)), key=lambda route: route.path)
+def _path(route: Route) -> str:
+    return route.path
 
 
-def _shown(route: Route) -> str:
+def _described(route: Route) -> str:
     if route.requires:
         return f"{route.path} (requires {', '.join(sorted(route.requires))})"
     return f"{route.path} (authenticated)" if route.authenticated else route.path
-
-
-def _lets_unknown_in(runtime: Runtime) -> bool:
-    mode = runtime.config.authentication.mode
-    return mode == "optional" or (mode == "off" and not runtime.lifecycle.wants("connect"))
-
-
-def _own(runtime: Runtime) -> str:
-    return f"{runtime.subsystem.name}://"

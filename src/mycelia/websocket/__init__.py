@@ -2,11 +2,11 @@
 
 from mycelia.realtime.authentication.authentication import Authentication
 from mycelia.realtime.authentication.policy import Decision
-from mycelia.realtime.config.authentication import AuthenticationConfig
-from mycelia.realtime.config.config import Config, ConnectionConfig, RoutingConfig, ServerConfig
-from mycelia.realtime.connection.connection import WebSocketConnection
-from mycelia.realtime.connection.send_queue import Overflow, Verdict
-from mycelia.realtime.connection.state import Phase
+from mycelia.realtime.config.config import Config
+from mycelia.realtime.config.endpoint import ServerConfig
+from mycelia.realtime.config.sections import AuthenticationConfig, ConnectionConfig, RoutingConfig
+from mycelia.realtime.connection.connection import ConnectionState, WebSocketConnection
+from mycelia.realtime.connection.send_queue import Overflow, SendResult
 from mycelia.realtime.outbound.broadcaster import BroadcastResult
 from mycelia.websocket.contract import WebSocketContract
 from mycelia.websocket.facet import WebSocketFacet
@@ -19,12 +19,12 @@ __all__ = [
     "BroadcastResult",
     "Config",
     "ConnectionConfig",
+    "ConnectionState",
     "Decision",
     "Overflow",
-    "Phase",
     "RoutingConfig",
+    "SendResult",
     "ServerConfig",
-    "Verdict",
     "WebSocketConnection",
     "WebSocketContract",
     "WebSocketFacet",

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mycelia.asgi.scope import NOT_SERVING, Receive, Scope, Send, answer, path_of, refuse
 from mycelia.errors import ConfigError
+from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.realtime.config.config import load_config
 from mycelia.realtime.endpoint import served
 from mycelia.serving.lifespan import Reminder, live
 from mycelia.transports.seam import CanServe
 from mycelia.transports.socketio.uvicorn_bridge import CanCarry, Carriage, Junction
-
-if TYPE_CHECKING:
-    from mycelia.websocket.subsystem import WebSocketSubsystem
 
 __all__ = ["Application", "AsgiApplication"]
 
@@ -31,7 +29,7 @@ class AsgiApplication:
     the subsystem is started everybody gets 503, and the log says once why.
     """
 
-    def __init__(self, subsystem: WebSocketSubsystem) -> None:
+    def __init__(self, subsystem: BaseSubsystem) -> None:
         """Raises ConfigError when no endpoint is of a type that ASGI servers can serve."""
         config = load_config(subsystem.config)
         self._subsystem, self._reminder = subsystem, Reminder(subsystem)

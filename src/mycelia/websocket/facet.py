@@ -1,4 +1,4 @@
-"""The websocket facet: what `subsystem.websocket` offers (the seed's facet methods, in Python spelling)."""
+"""The websocket facet: what `subsystem.websocket` offers."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from mycelia.errors import ConnectionNotFound, Disabled, NotRunning
 from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.routing.router import RouteSettings
+from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.system import MessageSystem
 from mycelia.net.certificates import Certificates
+from mycelia.observability.counters import Counter
 from mycelia.protocol.ws.deflate import Negotiator
 from mycelia.realtime.authentication.authentication import Authentication
-from mycelia.realtime.config.config import Config, ServerConfig
-from mycelia.realtime.connection.connection import WebSocketConnection
-from mycelia.realtime.connection.send_queue import Overflow, Verdict
-from mycelia.realtime.core import Runtime
+from mycelia.realtime.config.config import Config
+from mycelia.realtime.config.endpoint import ServerConfig
+from mycelia.realtime.connection.connection import WebSocketConnection, to_sendable
+from mycelia.realtime.connection.send_queue import Overflow, SendResult
+from mycelia.realtime.core import Core
 from mycelia.realtime.endpoint import check_abilities, engine_options, urls
-from mycelia.realtime.exposure_report import announce
+from mycelia.realtime.exposure_report import report_exposure
 from mycelia.realtime.inbound.resolver import handler_route
-from mycelia.realtime.lifecycle.drain import Drain
-from mycelia.realtime.lifecycle.lifecycle import ConnectionEvent
+from mycelia.realtime.lifecycle.event_handlers import ConnectionEvent
 from mycelia.realtime.outbound.broadcaster import BroadcastResult, Filter
 from mycelia.transports.engine_registry import make_engine
 from mycelia.transports.seam import CanServe, Engine
-
-if TYPE_CHECKING:
-    from mycelia.kernel.system import MessageSystem
-    from mycelia.websocket.subsystem import WebSocketSubsystem
 
 __all__ = ["WebSocketFacet"]
 
@@ -39,9 +38,10 @@ logger = logging.getLogger("mycelia.websocket")
 class WebSocketFacet(Facet):
     """Server, connection manager, message router and broadcast manager of one WebSocketSubsystem."""
 
-    def __init__(self, config: Config, system: MessageSystem, subsystem: WebSocketSubsystem) -> None:
+    def __init__(self, config: Config, system: MessageSystem, subsystem: BaseSubsystem) -> None:
         self.config = config
-        self._runtime = Runtime(config, system, subsystem)
+        self._core = Core(config, system, subsystem)
+        self._subsystem = subsystem
         self._engines: list[tuple[ServerConfig, Engine]] = []
         for server in config.websocket:
             engine = make_engine(server.type)
@@ -63,26 +63,24 @@ class WebSocketFacet(Facet):
         async with self._moving:
             if self._running:
                 raise NotRunning("the WebSocket server is already running; stop() it first")
-            self._runtime.draining = self._runtime.closing = False
-            self._runtime.accepting = True
+            self._core.state.reset()
             self._certificates.reload()
             started: list[Engine] = []
             try:
                 for server, engine in self._engines:
                     self._connect(server, engine)
-                    gate = self._runtime.gate
-                    await engine.start(engine_options(server, self.config, gate, self._certificates))
+                    await engine.start(engine_options(server, self._core, self._certificates))
                     started.append(engine)
             except BaseException:
                 for engine in reversed(started):
                     await engine.stop()
                 raise
             self._running = True
-            self._runtime.pressure.start(lambda: sum(each.refused_for_descriptors for each in self.engines))
+            self._core.monitor.start(lambda: sum(each.refused_for_descriptors for each in self.engines))
         for server, engine in self._engines:
             where = " and ".join(urls(server, engine)) or f"{server.path} and no port of its own"
             logger.info("listening with %s on %s", engine.name, where)
-        announce(self._runtime)
+        self._report_exposure()
         if gc.get_freeze_count() == 0:  # else another server's start has done it, and its clients are alive
             gc.collect()
             gc.freeze()  # what is here now stays: the collector need not walk it again
@@ -96,8 +94,8 @@ class WebSocketFacet(Facet):
         what `disconnect` handlers take at the most. Not for a client's handler to await: it would wait for itself.
         """
         if self._running:
-            self._runtime.accepting = False
-            await Drain(self._runtime, self.config.drain.window).run(deadline)
+            self._core.state.is_accepting = False
+            await self._core.drain().run(deadline)
             await self.stop()
 
     async def stop(self) -> None:
@@ -112,15 +110,15 @@ class WebSocketFacet(Facet):
         async with self._moving:
             if not self._running:
                 return
-            runtime = self._runtime
-            runtime.draining = True
-            runtime.pressure.stop()
+            core = self._core
+            core.state.is_stopping = True
+            core.monitor.stop()
             limit = self.config.connection.close_timeout
-            await runtime.connections.close(limit + 0.5, lambda connection: True)
+            await core.registry.close(limit + 0.5, lambda link: True)
             for _, engine in self._engines:
                 await engine.stop()
-            await runtime.connections.wait_until_parted(limit)
-            await runtime.close(limit)
+            await core.registry.wait_for_requests(limit)
+            await core.close(limit)
             self._running = False
             if self._froze:
                 gc.unfreeze()
@@ -130,22 +128,23 @@ class WebSocketFacet(Facet):
         """Closes the connections (1001) that an ASGI server carries, for that one stops; returns like `stop`."""
         names = {engine.name for engine in self.engines if isinstance(engine, CanServe)}
         limit = self.config.connection.close_timeout
-        await self._runtime.connections.close(limit + 0.5, lambda each: each.client.engine in names)
+        await self._core.registry.close(limit + 0.5, lambda link: link.session.client.engine in names)
 
     async def init(self) -> None:
-        if self._runtime.policy is not None:
-            self._runtime.system.guard(self._runtime.policy.guard)
+        if self._core.policy is not None:
+            self._core.system.guard(self._core.policy.guard)
 
     async def dispose(self) -> None:
         await self.stop()
-        if self._runtime.policy is not None:
-            self._runtime.system.unguard(self._runtime.policy.guard)
-        await self._runtime.authentication.close()
-        await self._runtime.close(self.config.connection.close_timeout)
+        if self._core.policy is not None:
+            self._core.system.unguard(self._core.policy.guard)
+        await self._core.authentication.close()
+        await self._core.close(self.config.connection.close_timeout)
 
     def is_accepting(self) -> bool:
         """Whether it would take a new client: not while it drains or stops."""
-        return self._running and self._runtime.accepting and not self._runtime.draining
+        state = self._core.state
+        return self._running and state.is_accepting and not state.is_stopping
 
     def is_running(self) -> bool:
         """Whether it listens."""
@@ -176,15 +175,16 @@ class WebSocketFacet(Facet):
 
     def get_connection(self, connection_id: str) -> WebSocketConnection | None:
         """The connection of that id; also while it is pending, and until its `disconnect` has run."""
-        return self._runtime.connections.get(connection_id)
+        link = self._core.registry.get(connection_id)
+        return None if link is None else link.session
 
     def get_all_connections(self) -> list[WebSocketConnection]:
         """A snapshot of the open connections."""
-        return self._runtime.connections.open()
+        return self._core.registry.open_connections()
 
     def get_connection_count(self) -> int:
         """How many connections are open."""
-        return len(self._runtime.connections)
+        return len(self._core.registry)
 
     def close_connection(self, connection_id: str, code: int = 1000, reason: str = "") -> None:
         """Closes one connection. Raises ConnectionNotFound."""
@@ -197,7 +197,7 @@ class WebSocketFacet(Facet):
         *,
         overflow: Overflow | str = Overflow.DISCONNECT,
         key: str | None = None,
-    ) -> Verdict | None:
+    ) -> SendResult | None:
         """Sends a Message or a mapping to one client, at most once; None when it was written.
 
         Raises ConnectionNotFound, Disabled (`routing.enable_direct_send`), and InvalidMessage.
@@ -220,8 +220,8 @@ class WebSocketFacet(Facet):
         """
         if not self.config.routing.enable_broadcast:
             raise Disabled("broadcasting", "routing.enable_broadcast")
-        data = self._runtime.outgoing(message)
-        return await self._runtime.broadcaster.broadcast(data, filter, Overflow(overflow), key)
+        data = to_sendable(message)
+        return await self._core.broadcaster.broadcast(data, filter, Overflow(overflow), key)
 
     # -- handlers ----------------------------------------------------------------------------------
 
@@ -235,15 +235,15 @@ class WebSocketFacet(Facet):
         given to the subsystem's method of this name lasts for every build.
         """
         route = handler_route(path, handler, settings)
-        self._runtime.dispatch.resolver.add(route, replace)
-        self._runtime.subsystem.adopt(route)
+        self._core.resolver.add(route, replace)
+        self._subsystem.adopt(route)
 
     def register_connection_handler(self, event: ConnectionEvent, handler: Callable[..., Any]) -> None:
         """Calls `handler(message, params, options)` on `connect`, `disconnect` or `error`, after the route.
 
         It lasts until `dispose`; what is given to the subsystem's method of this name lasts for every build.
         """
-        self._runtime.lifecycle.register(event, handler)
+        self._core.events.register(event, handler)
 
     def on_connect(self, handler: Callable[..., Any]) -> None:
         """`register_connection_handler("connect", handler)`."""
@@ -262,25 +262,25 @@ class WebSocketFacet(Facet):
     @property
     def authentication(self) -> Authentication:
         """Who is who: gives a connection a new identity (`renew`), and tells when one has come (`renewed`)."""
-        return self._runtime.authentication
+        return self._core.authentication
 
     def errors(self, body: Any = None) -> dict[str, Any]:
         """The newest failures, `{total, errors}`; `body["limit"]` of them (20). Never the text of an exception."""
-        return self._runtime.errors.report(body)
+        return self._core.errors.report(body)
 
     def snapshot(self) -> dict[str, Any]:
-        """Connections, requests, errors, refusals, and the gauges of overload; part of `system.statistics()`."""
-        runtime = self._runtime
+        """Connections, requests, errors, rejections, and the gauges of overload; part of `system.statistics()`."""
+        core = self._core
         return {
-            "connections": len(runtime.connections),
-            "requests": runtime.requests(),
-            "refused": runtime.dispatch.responder.refused,
-            "unmatchedResponses": runtime.dispatch.intake.unmatched_responses,
-            "halfOpen": len(runtime.gate.door),
-            "limits": runtime.limits_crossed(),
-            "errors": runtime.errors.total,
+            "connections": len(core.registry),
+            "requests": core.requests(),
+            "refused": core.counters[Counter.REFUSED],
+            "unmatchedResponses": core.counters[Counter.UNMATCHED_RESPONSES],
+            "halfOpen": len(core.accept_limiter),
+            "limits": core.counters.limits(),
+            "errors": core.errors.total,
             "accepting": self.is_accepting(),
-            "overload": runtime.pressure.snapshot(),
+            "overload": core.monitor.snapshot(),
         }
 
     # -- inside ------------------------------------------------------------------------------------
@@ -291,16 +291,23 @@ class WebSocketFacet(Facet):
         return [engine for _, engine in self._engines]
 
     def _find(self, connection_id: str) -> WebSocketConnection:
-        connection = self._runtime.connections.get(connection_id)
-        if connection is None:
+        link = self._core.registry.get(connection_id)
+        if link is None:
             raise ConnectionNotFound(connection_id)
-        return connection
+        return link.session
+
+    def _report_exposure(self) -> None:
+        core = self._core
+        routes = [route for each in core.system.subsystems.values() for route in each.routes]
+        has_connect = core.events.has("connect")
+        report_exposure(self.config, core.resolver, routes, self._subsystem.name, has_connect)
 
     def _connect(self, server: ServerConfig, engine: Engine) -> None:
-        runtime = self._runtime
+        admission = self._core.admission
+        framed = engine.framed
         deflate = server.deflate
         negotiator = None if deflate is None else Negotiator(deflate)
-        runtime.gate.speak(server.type, engine.codec)
-        engine.on("admit", lambda request: runtime.gate.admit(server, engine.framed, request, negotiator))
+        admission.use_codec(server.type, engine.codec)
+        engine.on("admit", lambda request: admission.admit(server, framed, request, negotiator))
         if not server.client_tracking:
             logger.warning("websocket.options.clientTracking has no effect: connections are always tracked")

@@ -60,7 +60,7 @@ def use_websockets(ctx: Context, api: Api, subsystem: Any) -> WebSocketFacet:
         api.register_route(f"{own}{event}", nothing, default=True)
     api.register_route(f"{own}broadcast", broadcast)
     api.register_route(f"{own}send/{{connectionId}}", send)
-    if facet.authentication.active:
+    if facet.authentication.is_active:
 
         async def authenticate(message: Any, params: Any, options: Any) -> dict[str, Any]:
             return {"success": True, "data": await facet.authentication.answer(options.connection, message.body)}

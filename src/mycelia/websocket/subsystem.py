@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from mycelia.errors import ConfigError
 from mycelia.kernel.building.hook import Hook
@@ -12,13 +12,11 @@ from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.realtime.config.config import load_config
 from mycelia.realtime.endpoint import check_abilities, served
 from mycelia.realtime.inbound.resolver import handler_route
+from mycelia.realtime.lifecycle.event_handlers import ConnectionEvent
 from mycelia.transports.engine_registry import load_engine
 from mycelia.websocket.asgi import AsgiApplication
+from mycelia.websocket.facet import WebSocketFacet
 from mycelia.websocket.hook import use_websockets
-
-if TYPE_CHECKING:
-    from mycelia.realtime.lifecycle.lifecycle import ConnectionEvent
-    from mycelia.websocket.facet import WebSocketFacet
 
 __all__ = ["WebSocketSubsystem"]
 
@@ -30,8 +28,7 @@ class WebSocketSubsystem(BaseSubsystem):
     right); `await build()` makes `subsystem.websocket`, and `await subsystem.websocket.start()` listens.
     """
 
-    if TYPE_CHECKING:
-        websocket: WebSocketFacet
+    websocket: WebSocketFacet
 
     def __init__(self, name: str = "websocket", *given: Any, **settings: Any) -> None:
         if name != "websocket":

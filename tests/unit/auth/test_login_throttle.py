@@ -7,11 +7,11 @@ import pytest
 from mycelia.auth import Credential, Identity
 from mycelia.auth.login_throttle import FailedLogins, is_guess
 from mycelia.errors import NoCredential, Unauthorized, Untimely
-from mycelia.observability.counters import Limit
-from mycelia.protocol.http.request import Handshake, Headers, HttpReply
+from mycelia.observability.counters import Counter
+from mycelia.protocol.ws.handshake import Handshake, Headers, HttpReply
 from mycelia.realtime.config.limits import LimitsConfig
 from mycelia.scheduling.rate_limiter import Rate
-from tests.unit.realtime.support import CLIENT_HEADERS, FakeTransport, Room, room, until
+from tests.unit.realtime.support import CLIENT_HEADERS, FakeTransport, Stage, staged, until
 
 
 class Clock:
@@ -78,9 +78,9 @@ BEARER = ("Authorization", "Bearer x")
 COOKIES = (("Cookie", "sid=x"), ("Origin", "http://h"))
 
 
-def status(stage: Room, *headers: tuple[str, str]) -> int:
+def status(stage: Stage, *headers: tuple[str, str]) -> int:
     request = Handshake("GET", "/ws", Headers([*CLIENT_HEADERS, *headers]), ("192.0.2.1", 5))
-    answer = stage.runtime.gate.admit(stage.config.websocket[0], True, request)
+    answer = stage.core.admission.admit(stage.config.websocket[0], True, request)
     if isinstance(answer, HttpReply):
         return answer.status
     peer: object = answer.peer
@@ -93,17 +93,17 @@ async def test_only_a_handshake_with_a_credential_is_turned_away(known: bool) ->
     """Where an authenticator may take a cookie for one, cookies are one; `connect` does not even see them."""
     limits = {"failed_logins": {"max_messages": 1, "window": 3600.0}}
     authentication = {"authenticator": Nobody(), "deadline": 0} if known else {}
-    async with room(limits=limits, authentication=authentication) as stage:
-        stage.runtime.authentication.failures.add("192.0.2.1")
+    async with staged(limits=limits, authentication=authentication) as stage:
+        stage.core.authentication.throttle.add("192.0.2.1")
         assert (status(stage), status(stage, BEARER)) == (101, 429)
         assert status(stage, *COOKIES) == (429 if known else 101)
         assert status(stage, COOKIES[0], ("Origin", "http://evil.example")) in (101, 403)
-        assert stage.runtime.refusals[Limit.FAILED_LOGINS] == 1 + known
+        assert stage.core.counters[Counter.FAILED_LOGINS] == 1 + known
 
 
 async def test_whoever_runs_it_is_told_of_a_proxy_that_may_be_meant(caplog: pytest.LogCaptureFixture) -> None:
-    async with room(limits={"failed_logins": {"max_messages": 1, "window": 3600.0}}) as stage:
-        stage.runtime.authentication.failures.add("192.0.2.1")
+    async with staged(limits={"failed_logins": {"max_messages": 1, "window": 3600.0}}) as stage:
+        stage.core.authentication.throttle.add("192.0.2.1")
         with caplog.at_level(logging.WARNING, "mycelia.websocket"):
             assert [status(stage, BEARER) for _ in range(3)] == [429] * 3
         [warning] = [each.getMessage() for each in caplog.records]
@@ -113,9 +113,9 @@ async def test_whoever_runs_it_is_told_of_a_proxy_that_may_be_meant(caplog: pyte
 async def test_who_was_let_in_before_is_not_asked_about_either() -> None:
     """Many handshakes pass the gate before the first of them is found bad; what is judged later is not judged."""
     limits = {"failed_logins": {"max_messages": 1, "window": 3600.0}}
-    async with room(limits=limits, authentication={"authenticator": Nobody()}) as stage:
+    async with staged(limits=limits, authentication={"authenticator": Nobody()}) as stage:
         opened = [stage.open(BEARER) for _ in range(3)]
         await until(lambda: all(transport.closings for _, transport in opened))
         assert [transport.closings[0][0] for _, transport in opened] == [4401, 4429, 4429]
-        assert stage.runtime.refusals[Limit.FAILED_LOGINS] == 2
-        assert stage.runtime.refusals[Limit.AUTHENTICATION] == 1
+        assert stage.core.counters[Counter.FAILED_LOGINS] == 2
+        assert stage.core.counters[Counter.AUTHENTICATION] == 1

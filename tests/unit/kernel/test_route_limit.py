@@ -65,7 +65,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
+async def staged() -> AsyncIterator[Stage]:
     made = Stage()
     await made.app.build()
     yield made
@@ -77,7 +77,7 @@ async def stage() -> AsyncIterator[Stage]:
     [("connection", "yynyn"), ("principal", "yynnn"), ("address", "yynyn"), ("route", "ynnnn")],
 )
 async def test_whose_messages_share_a_bucket(by: By, expected: str) -> None:
-    async with stage() as make:
+    async with staged() as make:
         route = make(RateLimiter(1, EVER, by=by))
         one = Asker("1", "ada", "192.0.2.1")
         two = Asker("2", "bob", "192.0.2.2")
@@ -87,13 +87,13 @@ async def test_whose_messages_share_a_bucket(by: By, expected: str) -> None:
 
 
 async def test_who_has_no_principal_is_told_apart_by_connection() -> None:
-    async with stage() as make:
+    async with staged() as make:
         route = make(RateLimiter(1, EVER, by="principal"))
         assert await answers(route, Asker("1"), Asker("1"), Asker("2", ""), Asker("2")) == "ynyn"
 
 
 async def test_the_program_itself_is_limited_by_route_only() -> None:
-    async with stage() as make:
+    async with staged() as make:
         system = Options(caller=Caller("system", "main"))
         for by in ("connection", "principal", "address"):
             assert await answers(make(RateLimiter(1, EVER, by=by), f"app://{by}"), system, system) == "yy"
@@ -104,14 +104,14 @@ async def test_the_program_itself_is_limited_by_route_only() -> None:
 
 
 async def test_one_limiter_is_one_budget() -> None:
-    async with stage() as make:
+    async with staged() as make:
         shared = RateLimiter(2, EVER)
         first, second = make(shared, "app://a"), make(shared, "app://b")
         assert await answers(first, Asker("1")) + await answers(second, Asker("1"), Asker("1")) == "yyn"
 
 
 async def test_who_may_not_call_uses_nothing_up() -> None:
-    async with stage() as make:
+    async with staged() as make:
         limiter = RateLimiter(1, EVER, by="route")
         route = make(limiter, requires={"write"})
         with pytest.raises(Unauthorized):
@@ -120,6 +120,6 @@ async def test_who_may_not_call_uses_nothing_up() -> None:
 
 
 async def test_only_a_limiter_is_one() -> None:
-    async with stage() as make:
+    async with staged() as make:
         with pytest.raises(RouteError, match="expected limit=RateLimiter"):
             make(100)  # type: ignore[arg-type]  # which is what is tested

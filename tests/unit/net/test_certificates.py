@@ -11,7 +11,7 @@ import pytest
 
 from mycelia.errors import ConfigError
 from mycelia.net.certificates import Certificates, TlsConfig, read_tls
-from mycelia.realtime.config.config import ServerConfig
+from mycelia.realtime.config.endpoint import ServerConfig
 from tests.support.certificates import issue
 
 

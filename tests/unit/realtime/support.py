@@ -1,4 +1,4 @@
-"""What the tests of the subsystem's rooms share: a transport in a list, and a subsystem without an engine."""
+"""What the unit tests of realtime share: transports that record, and a subsystem without an engine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,22 @@ from mycelia.protocol.http.request import Handshake, Headers
 from mycelia.protocol.ws.deflate import Compression
 from mycelia.protocol.ws.frames import FrameParser, Opcode
 from mycelia.realtime.config.config import load_config
-from mycelia.realtime.connection.connection import WebSocketConnection
-from mycelia.realtime.core import Runtime
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.core import Core
 from mycelia.transports.seam import Accept
 from mycelia.websocket import WebSocketSubsystem
 
-__all__ = ["FakeTransport", "PlainTransport", "Room", "TimeLoop", "handshake", "in_fake_time", "room", "turns", "until"]
+__all__ = [
+    "FakeTransport",
+    "PlainTransport",
+    "Stage",
+    "TimeLoop",
+    "handshake",
+    "in_fake_time",
+    "staged",
+    "turns",
+    "until",
+]
 
 CLIENT_HEADERS = (
     ("Host", "h"),
@@ -94,56 +104,56 @@ class FakeTransport(PlainTransport):
         return [json.loads(frame.payload) for frame in frames]
 
 
-class Room:
-    """A built system with a runtime whose engine is the test."""
+class Stage:
+    """A built system with a core whose engine is the test."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.system = MessageSystem("main")
         self.app = BaseSubsystem("app", ms=self.system)
         self.sockets = WebSocketSubsystem(ms=self.system, config={**config, "websocket": {"type": "memory"}})
         self.config = load_config(self.sockets.config)
-        self._runtime: Runtime | None = None
+        self._core: Core | None = None
 
     @property
-    def runtime(self) -> Runtime:
-        if self._runtime is None:
-            self._runtime = Runtime(self.config, self.system, self.sockets)
-        return self._runtime
+    def core(self) -> Core:
+        if self._core is None:
+            self._core = Core(self.config, self.system, self.sockets)
+        return self._core
 
-    def admit(self, *headers: tuple[str, str], framed: bool = True) -> WebSocketConnection:
-        """A connection whose handshake was accepted and which has no transport yet."""
-        answer = self.runtime.gate.admit(self.config.websocket[0], framed, handshake(*headers))
-        assert isinstance(answer, Accept) and isinstance(answer.peer, WebSocketConnection)
+    def admit(self, *headers: tuple[str, str], framed: bool = True) -> Link:
+        """A link whose handshake was accepted and which has no transport yet."""
+        answer = self.core.admission.admit(self.config.websocket[0], framed, handshake(*headers))
+        assert isinstance(answer, Accept) and isinstance(answer.peer, Link)
         return answer.peer
 
-    def open(self, *headers: tuple[str, str]) -> tuple[WebSocketConnection, FakeTransport]:
-        """An open connection and its transport."""
-        connection, transport = self.admit(*headers), FakeTransport()
-        connection.opened(transport)
-        return connection, transport
+    def open(self, *headers: tuple[str, str]) -> tuple[Link, FakeTransport]:
+        """An open link and its transport."""
+        link, transport = self.admit(*headers), FakeTransport()
+        link.opened(transport)
+        return link, transport
 
-    def open_plain(self, *headers: tuple[str, str]) -> tuple[WebSocketConnection, PlainTransport]:
-        """An open connection on an engine that takes no frames."""
-        connection, transport = self.admit(*headers, framed=False), PlainTransport()
-        connection.opened(transport)
-        return connection, transport
+    def open_plain(self, *headers: tuple[str, str]) -> tuple[Link, PlainTransport]:
+        """An open link on an engine that takes no frames."""
+        link, transport = self.admit(*headers, framed=False), PlainTransport()
+        link.opened(transport)
+        return link, transport
 
 
 @asynccontextmanager
-async def room(**config: Any) -> AsyncIterator[Room]:
-    """A Room; leaving it loses every connection, and nothing may be left on the wheel."""
-    made = Room(config)
+async def staged(**config: Any) -> AsyncIterator[Stage]:
+    """A Stage; leaving it loses every connection, and nothing may be left on the timer wheel."""
+    made = Stage(config)
     await made.app.build()
     await made.sockets.build()
     try:
         yield made
     finally:
-        runtime = made.runtime
-        for connection in runtime.connections.living():
-            connection.closed(1006, "")
-        await runtime.close(1.0)
+        core = made.core
+        for link in core.registry.with_transport():
+            link.closed(1006, "")
+        await core.close(1.0)
         await made.system.dispose()
-        assert len(runtime.heartbeat.wheel) == 0
+        assert len(core.heartbeat.wheel) == 0
 
 
 async def until(happened: Callable[[], object]) -> None:

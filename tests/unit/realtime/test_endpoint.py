@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mycelia import ConfigError, MessageSystem
-from mycelia.protocol.http.request import HttpReply
-from mycelia.realtime.config.config import ServerConfig
+from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.realtime.config.endpoint import ServerConfig
 from mycelia.realtime.endpoint import check_abilities
 from mycelia.transports.capabilities import CAPABILITIES, WIRE
 from mycelia.transports.engine_registry import engines_with, load_engine, make_engine

@@ -19,6 +19,7 @@ from mycelia.testing import (
     create_mock_websocket_client,
 )
 from mycelia.websocket import WebSocketFacet, WebSocketSubsystem
+from tests.support.links import link_of
 
 SUBPROTOCOLS = [None, "mycelia.v1.json", "mycelia.v1.msgpack"]
 pytestmark = [pytest.mark.parametrize("kind", ["memory", "picows"])]
@@ -261,7 +262,7 @@ async def test_a_server_that_does_not_read_holds_nobody_up_for_ever(kind: str) -
     async with serving(kind) as stand:
         client = stand.client(timeout=0.1)
         await client.connect(stand.url())
-        stand.facet.get_all_connections()[0].pause()
+        link_of(stand.facet.get_all_connections()[0]).pause()
         with pytest.raises(NothingArrived, match="expected the server to read within"):
             for _ in range(100):
                 await client.send_raw("x" * 500_000)

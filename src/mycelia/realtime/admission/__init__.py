@@ -1,4 +1,4 @@
-"""Which peers may connect: limits at the TCP accept and the decision on a handshake.
+"""Admission of peers: limits at the TCP accept, and the decision on a handshake.
 
 May import `realtime.authentication` and everything below it.
 """

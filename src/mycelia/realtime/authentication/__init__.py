@@ -1,4 +1,4 @@
-"""Who a connection is: handshake and first-message credentials, renewal, expiry, policy.
+"""Authentication of connections: handshake and first-message credentials, renewal, expiry, policy.
 
 May import `realtime.inbound` and `realtime.outbound`.
 """

@@ -1,4 +1,4 @@
-"""Credentials run out: whoever holds one is warned before, and ended some time after. One timer for each."""
+"""The expiry of credentials: their holders are warned before it and ended some time after it. One timer for each."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from contextvars import Context
 from time import time
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["Expiry", "Timer"]
+__all__ = ["CredentialExpiry", "Timer"]
 
-_LONGEST = 86400.0  # a timer further away asks again on its way: clocks are put right, and timers have their limits
+_LONGEST = 86400.0  # a longer timer checks again on its way, because clocks are corrected and timers have limits
 
 Holder = TypeVar("Holder", bound=Hashable)
 
 
 class Timer(Protocol):
-    """What a loop's `call_later` returns."""
+    """The handle that a loop's `call_later` returns."""
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """Cancel the timer."""
 
 
 def _loop_later(delay: float, callback: Callable[[], None]) -> Timer:
-    # A context of its own: a copy of the caller's would keep the message that brought the credential, for hours.
+    # An empty context: a copy of the caller's would keep the message that brought the credential alive for hours.
     return asyncio.get_running_loop().call_later(delay, callback, context=Context())
 
 
@@ -34,11 +35,17 @@ class _Watch:
         self.timer: Timer | None = None
 
 
-class Expiry(Generic[Holder]):
-    """Calls `warn(holder, seconds left)` once, `warning` seconds before a credential expires, and `end(holder)` once,
-    `grace` seconds after. Never both after `forget`, and nothing for a credential that was renewed in time.
+class CredentialExpiry(Generic[Holder]):
+    """Calls `warn(holder, seconds_left)` before a credential expires and `end(holder)` after it, each at most once.
 
-    `clock` counts seconds since the epoch, as credentials do; `later(delay, callback)` makes the timers.
+    Neither is called after `forget`, or for a credential that was renewed in time.
+
+    Args:
+        times: How many seconds before the expiry to warn (0 for never), and how many seconds after it to end.
+        warn: Called with the holder and the seconds that are left.
+        end: Called with the holder.
+        clock: Returns the seconds since the epoch, as credentials count them.
+        later: Makes a timer from a delay in seconds and a callback.
     """
 
     def __init__(
@@ -59,20 +66,20 @@ class Expiry(Generic[Holder]):
         return len(self._watched)
 
     def watch(self, holder: Holder, expires_at: float | None) -> None:
-        """From now on this is when the holder's credential expires; None for never."""
+        """Set when the holder's credential expires, in seconds since the epoch; None for never."""
         self.forget(holder)
         if expires_at is not None:
             watch = self._watched[holder] = _Watch(expires_at, warned=not self._warning)
             self._arm(holder, watch)
 
     def forget(self, holder: Holder) -> None:
-        """The holder is gone. Does nothing for one that is not watched."""
+        """Stop watching a holder. Does nothing if the holder is not watched."""
         watch = self._watched.pop(holder, None)
         if watch is not None and watch.timer is not None:
             watch.timer.cancel()
 
     def left(self, expires_at: float) -> float:
-        """Seconds until then; 0 when it has passed."""
+        """Return the seconds until a time; 0 if it has passed."""
         return max(0.0, expires_at - self.clock())
 
     def _arm(self, holder: Holder, watch: _Watch) -> None:

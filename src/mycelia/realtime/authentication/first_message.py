@@ -1,18 +1,15 @@
-"""The first message of a connection that showed no token in its handshake: it may bring one."""
+"""First-message authentication: the first message of a connection without a token in its handshake may bring one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from mycelia.auth.authenticator import TOKEN_BYTES
 from mycelia.protocol.wire.envelope import Envelope, ProtocolFault, Request
-from mycelia.realtime.inbound.worker import Raw
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.work import UntransformedMessage
 from mycelia.realtime.outbound.transforms import Transforms
-
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
 
 __all__ = ["FirstMessage", "token_of"]
 
@@ -20,22 +17,31 @@ _MOST_BYTES = 2 * TOKEN_BYTES
 
 
 class FirstMessage:
-    """Hears when the first message of a pending connection is held; nothing is taken from it until `request`."""
+    """Waits for the first message that a pending link holds. The message stays with the link until `request` takes it.
 
-    def __init__(self, connection: WebSocketConnection, transforms: Transforms) -> None:
-        self._connection, self._transforms = connection, transforms
-        self._hold = connection.received
+    Args:
+        link: A pending link.
+        transforms: The application's transforms, which apply to the message.
+    """
+
+    def __init__(self, link: Link, transforms: Transforms) -> None:
+        self._link, self._transforms = link, transforms
         self._came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        connection.received = self._received
+        link.on_held = self._held
 
     async def request(self, path: str, deadline: float) -> Request | None:
-        """The request for `path` that it is, after `transform_incoming`; None when it is anything else.
+        """Return the first message if it is a request for `path`, else None.
 
-        TimeoutError after `deadline` seconds, in which the transform has to be done as well.
+        Args:
+            path: The path of the authentication request.
+            deadline: How long to wait for the message and its transform, in seconds.
+
+        Raises:
+            TimeoutError: The deadline is over.
         """
         async with asyncio.timeout(deadline):
             await self._came
-            held, binary = self._connection.take_held(), self._connection.dialect.binary
+            held, binary = self._link.take_held(), self._link.encoder.binary
             if held is None or held[1] is not binary or len(held[0]) > _MOST_BYTES:
                 return None
             try:
@@ -45,19 +51,19 @@ class FirstMessage:
         return envelope if isinstance(envelope, Request) and envelope.path == path else None
 
     async def _read(self, payload: bytes) -> Envelope:
-        dialect = self._connection.dialect
+        encoder = self._link.encoder
         if self._transforms.incoming is None:
-            return dialect.decode(payload)
-        return await self._transforms.read(Raw(dialect.codec.decode_value(payload)), self._connection.id)
+            return encoder.decode(payload)
+        message = UntransformedMessage(encoder.codec.decode_value(payload))
+        return await self._transforms.read(message, self._link.id)
 
-    def _received(self, payload: bytes, binary: bool) -> None:
-        self._connection.received = self._hold
-        self._hold(payload, binary)
+    def _held(self) -> None:
+        self._link.on_held = None
         if not self._came.done():
             self._came.set_result(None)
 
 
 def token_of(body: object) -> str | None:
-    """The token in the body of `websocket://authenticate`; None when there is none."""
+    """Return the token in the body of `websocket://authenticate`; None if there is none."""
     token = body.get("token") if isinstance(body, Mapping) else None
     return token if isinstance(token, str) and token else None

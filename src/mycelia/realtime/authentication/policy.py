@@ -1,7 +1,7 @@
-"""The application's own say in who may call what: `routing.policy`.
+"""The application's own decision on which client may call what: `routing.policy`.
 
-It stands as a guard right inside the permission check of every route that clients reach, so whatever way a request
-takes it is asked; a system without a policy has no guard. It fails closed.
+The policy is a guard inside the permission check of every route that clients reach, so that every way of a request
+passes it. A system without a policy has no guard. If the policy fails, the message is refused.
 """
 
 from __future__ import annotations
@@ -10,38 +10,40 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from mycelia.errors import Forbidden, Unauthorized
+from mycelia.kernel.messages.context import Options, Principal
+from mycelia.kernel.messages.message import Message
 from mycelia.kernel.routing.pipeline import check_rights
-
-if TYPE_CHECKING:
-    from mycelia.kernel.messages.context import Options, Principal
-    from mycelia.kernel.messages.message import Message
-    from mycelia.kernel.routing.router import Call, Route
-    from mycelia.realtime.connection.connection import WebSocketConnection
+from mycelia.kernel.routing.router import Call, Route
+from mycelia.realtime.connection.connection import WebSocketConnection
 
 __all__ = ["REMEMBERED", "Decision", "Policy", "PolicyCallback"]
 
 logger = logging.getLogger("mycelia.websocket")
 
-REMEMBERED = 128  # decisions per connection; the oldest goes first
+REMEMBERED = 128  # decisions per connection; the oldest is dropped first
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a message may pass. With `cache` it holds for every message of this connection to this very path.
+    """The decision of a policy on one message.
 
-    It is forgotten when the connection's principal changes or is renewed. Do not let what depends on a body be kept.
+    Args:
+        allow: True if the message may pass.
+        cache: True if the decision holds for every message of this connection to this path. It is forgotten when the
+            connection's principal changes or is renewed. Do not cache a decision that depends on the body.
     """
 
     allow: bool
     cache: bool = False
 
 
-Verdict = bool | Decision
-PolicyCallback = Callable[["Message", "Principal | None", "Route"], Verdict | Awaitable[Verdict]]
+PolicyAnswer = bool | Decision
+PolicyCallback = Callable[[Message, Principal | None, Route], PolicyAnswer | Awaitable[PolicyAnswer]]
+"""`(message, principal, route)` → True, False or a Decision; may be async."""
 _Stamp = tuple[str, frozenset[str]] | None
 
 
@@ -54,7 +56,13 @@ class _Memory:
 
 
 class Policy:
-    """Asks `policy(message, principal, route)`, which may be async, before a client's message reaches a handler."""
+    """Asks the application before a client's message reaches a handler.
+
+    Args:
+        callback: The application's policy.
+        own: The name of the WebSocket subsystem.
+        default_path: The default path, which clients reach without `expose`.
+    """
 
     def __init__(self, callback: PolicyCallback, own: str, default_path: str) -> None:
         self._callback = callback
@@ -62,7 +70,7 @@ class Policy:
         self._memories: WeakKeyDictionary[WebSocketConnection, _Memory] = WeakKeyDictionary()
 
     def guard(self, route: Route, call: Call) -> Call:
-        """The guard of one route; `call` itself for those of the subsystem's own that no client calls."""
+        """Return the guarded call of one route; `call` itself for the subsystem's own routes that no client reaches."""
         if route.subsystem == self._own and not route.expose and route.path != self._default_path:
             return call
 
@@ -77,11 +85,11 @@ class Policy:
         return guarded
 
     def forget(self, connection: WebSocketConnection) -> None:
-        """What was decided for this connection is to be decided anew."""
+        """Forget the cached decisions of a connection."""
         self._memories.pop(connection, None)
 
     def _ask(self, route: Route, message: Message, options: Options) -> Awaitable[None] | None:
-        """Returns None when the message may pass, or what to await for that; raises when it may not."""
+        """Return None if the message may pass, or an awaitable of the decision. Raises if the message may not pass."""
         connection = options.connection
         try:
             principal = options.principal
@@ -90,7 +98,7 @@ class Policy:
             if known is None:
                 answer = self._callback(message, principal, route)
                 if isawaitable(answer):
-                    return self._judge_later(answer, memory, message, route, options)
+                    return self._decide_later(answer, memory, message, route, options)
                 known = _read(answer, memory, (route.path, message.path))
         except (Forbidden, Unauthorized):
             raise
@@ -99,10 +107,10 @@ class Policy:
         _enforce(known, route, principal)
         return None
 
-    async def _judge_later(
-        self, answer: Awaitable[Verdict], memory: _Memory, message: Message, route: Route, options: Options
+    async def _decide_later(
+        self, answer: Awaitable[PolicyAnswer], memory: _Memory, message: Message, route: Route, options: Options
     ) -> None:
-        """As `_ask`. Where the client's rights changed while the policy was thinking, everything is asked again."""
+        """Await the decision. If the client's rights changed meanwhile, check everything again."""
         try:
             known = _read(await answer, memory, (route.path, message.path))
             changed = self._memory(options.connection, options.principal) is not memory
@@ -124,7 +132,7 @@ class Policy:
         return await value if isawaitable(value) else value
 
     def _memory(self, connection: WebSocketConnection, principal: Principal | None) -> _Memory:
-        """What is remembered for the rights that the connection has now; a decision made under others is void."""
+        """Return the cached decisions for the rights that the connection has now. Other rights start an empty cache."""
         stamp = None if principal is None else (principal.id, frozenset(principal.permissions))
         memory = self._memories.get(connection)
         if memory is None or memory.stamp != stamp:
@@ -151,5 +159,5 @@ def _enforce(allowed: bool, route: Route, principal: Principal | None) -> None:
 
 
 def _broken(route: Route, fault: Exception) -> Forbidden:
-    logger.error("the policy failed for %s, so the message was refused", route.path, exc_info=fault)
+    logger.error("the policy failed for %s; the message was refused", route.path, exc_info=fault)
     return Forbidden(f"{route.path}: the policy failed")

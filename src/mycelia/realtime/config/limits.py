@@ -1,8 +1,8 @@
-"""How much of everything clients may have (section `limits`): safe defaults for a server on the open internet.
+"""The section `limits`: how much clients may use. The defaults suit a server on the open internet.
 
-What is a protection is on; what only an application can know (how many messages a second are too many, how long an
-idle client may stay) is off. A rate is written as `Rate(100, 60.0)`, as a mapping in either spelling
-(`{"maxMessages": 100, "windowMs": 60000}`), or None for none.
+Protections are on. Limits that depend on the application are off: how many messages per second are too many, how long
+an idle client may stay. A rate is `Rate(100, 60.0)`, a mapping in either spelling
+(`{"maxMessages": 100, "windowMs": 60000}`), or None for no limit.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _ACCEPTS_PER_ADDRESS = Rate(256, 1.0)
 _CONTROLS = Rate(200, 10.0)
 _REFUSALS = Rate(100, 60.0)
 _FAILED_LOGINS = Rate(20, 60.0)
-_FEWEST_VALUES = 32_768  # a message that is small enough not to be counted has no more
+_FEWEST_VALUES = 32_768  # a message that is too small to be counted cannot hold more
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """Limits on connections by address and principal, on rates, sizes and times; 0 or None is none."""
+    """Limits on connections by address and principal, on rates, sizes and times; 0 or None is no limit."""
 
     connections_per_address: int = 256
     connections_per_principal: int = 100

@@ -1,89 +1,133 @@
-"""One peer, from its handshake to its `disconnect`: the object that handlers and applications hold.
+"""The session of one client: the object that handlers and applications hold.
 
-It is also the `Peer` that an engine calls. What a connection does not use it does not have: metadata, outbox,
-worker and the table of its own requests are made when first needed, since most connections are idle.
+A `WebSocketConnection` knows its client, its rights and the application's metadata. Everything that is bound to one
+transport (reading, writing, queues, close codes) belongs to its link (`link.Link`), which the session sees through the
+protocol `SessionLink`. Parts that a connection does not use do not exist: metadata and the table of pending requests
+are made when they are first needed, because most connections are idle.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from enum import IntEnum
+from time import time
+from typing import Any, Protocol
 
 from mycelia.errors import ConnectionNotFound, NotRunning
 from mycelia.kernel.messages.context import Options
+from mycelia.kernel.messages.message import Message
+from mycelia.net.client import ClientInfo
 from mycelia.protocol.wire.codes import Close, may_send
 from mycelia.protocol.wire.envelope import Request
-from mycelia.realtime.connection.pending_requests import Asking
+from mycelia.realtime.connection.encoder import Encoder
+from mycelia.realtime.connection.pending_requests import PendingRequests
 from mycelia.realtime.connection.principal import ClientOptions
-from mycelia.realtime.connection.send_queue import Outbox, Overflow, Verdict
-from mycelia.realtime.connection.state import Phase
-from mycelia.realtime.limits.message_rate_limits import OwnLimiter
-from mycelia.transports.seam import CanPause, CanPing, Control, Transport
+from mycelia.realtime.connection.send_queue import Overflow, SendResult
+from mycelia.scheduling.rate_limiter import RateLimiter
 
-if TYPE_CHECKING:
-    from mycelia.net.client import ClientInfo
-    from mycelia.realtime.connection.encoder import Dialect
-    from mycelia.realtime.core import Runtime
-    from mycelia.realtime.inbound.worker import Worker
-    from mycelia.scheduling.rate_limiter import RateLimiter
-
-__all__ = ["WebSocketConnection"]
-
-_OPEN = Phase.OPEN  # reading a member of an Enum class costs as much as a call
+__all__ = ["ConnectionState", "SessionLink", "SessionPorts", "WebSocketConnection"]
 
 
-def _drop(payload: bytes, binary: bool) -> None:
-    """What a message does when the connection is gone."""
+class ConnectionState(IntEnum):
+    """The states of a connection, in order. A connection never goes back to an earlier state."""
+
+    NEW = 0
+    PENDING = 1  # `connect` has not been answered: found by id only, incoming frames are held
+    OPEN = 2
+    CLOSING = 3  # a Close was sent, or waits to be sent
+    CLOSED = 4  # the transport is gone; the object stays readable until `disconnect` has run
+
+
+class SessionLink(Protocol):
+    """The part of a link that is used through its session."""
+
+    id: str
+    state: ConnectionState
+    encoder: Encoder
+    active_at: float
+    rtt: float | None
+
+    @property
+    def native(self) -> object:
+        """The engine library's own object; None when the transport is gone."""
+
+    def push(self, packet: bytes, policy: Overflow = ..., key: str | None = None) -> SendResult | None:
+        """Write a packet now, or queue it."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the link."""
+
+    def fail_and_close(self, code: Close, reason: str) -> None:
+        """Close the link for a fault."""
+
+    def stop_reading(self) -> None:
+        """Read nothing more from the peer."""
+
+    def ping(self) -> None:
+        """Send a ping."""
+
+    def update_receiver(self) -> None:
+        """Apply a changed rate limiter to the messages that follow."""
+
+    def report_rate_limited(self) -> None:
+        """Count a message that the rate limit of a route refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPorts:
+    """What every session of one subsystem needs from it.
+
+    Args:
+        new_metadata: Makes the metadata mapping of a connection.
+        next_request_id: Returns the correlation id of the next request to a client.
+        max_pending_requests: How many requests to one client may wait for an answer.
+    """
+
+    new_metadata: Callable[[WebSocketConnection], dict[str, Any]]
+    next_request_id: Callable[[], str]
+    max_pending_requests: int
 
 
 class WebSocketConnection:
-    """One WebSocket client.
+    """One WebSocket client, from its handshake until its `disconnect` has run.
 
-    `metadata` is the application's own: what `connect` writes there (`userId`, `permissions`) is what filters
-    and permission checks read. Nothing of the client's gets in by itself.
+    Attributes:
+        id: The connection id. It cannot be guessed unless the application generates ids itself.
+        client: The client's address, subprotocol, origin, engine and kept headers.
+        options: The `Options` that handlers of this connection get: principal, identity, caller.
+        opened_at: The time of the handshake, in seconds since the epoch.
+        accepted: True once `connect` has accepted the client. It stays True after the connection is closed.
     """
 
     __slots__ = (
-        "__weakref__", "_early", "_full", "_metadata", "_opened_at", "_outbox", "_runtime", "accepted", "active_at",
-        "asking", "beat_at", "client", "close_asked", "dialect", "dropped", "id", "options", "own_limiter", "paused",
-        "phase", "ping_sent", "plain", "received", "rtt", "throttle", "transport", "wheel_slot", "worker", "write",
+        "__weakref__", "_metadata", "_ports", "_rate_limiter", "accepted", "client", "id", "link", "opened_at",
+        "options", "pending_requests",
     )  # fmt: skip
 
-    def __init__(self, connection_id: str, runtime: Runtime, dialect: Dialect, client: ClientInfo) -> None:
+    link: SessionLink
+
+    def __init__(self, connection_id: str, client: ClientInfo, ports: SessionPorts) -> None:
         self.id, self.client = connection_id, client
-        self.phase = Phase.NEW
-        self.accepted = self.paused = self._full = False
-        self.rtt: float | None = None
-        self.wheel_slot = -1
-        self.dropped = 0  # packets that it should have had and did not get
-        self.beat_at = 0.0  # when the heartbeat last pinged; the heartbeat's own
-        self._runtime = runtime
-        self.throttle, self.dialect = runtime.throttle, dialect
-        self._opened_at = self.active_at = time()
-        self.transport: Transport | None = None
-        self.received: Callable[[bytes, bool], None] = self._hold
-        self.own_limiter: RateLimiter | None = None
-        self.plain = False  # a packet may be written at once: open, not full, nothing waits, nothing corked
-        self._metadata: dict[str, Any] | None = None
+        self.accepted = False
+        self.pending_requests: PendingRequests | None = None
         self.options: Options = ClientOptions(self)
-        self.worker: Worker | None = None
-        self._outbox: Outbox | None = None
-        self._early: list[tuple[bytes, bool]] | None = None
-        self.asking: Asking | None = None
-        self.ping_sent: tuple[float, float] | None = None  # when, and the last activity before
-        self.close_asked: tuple[int, str] | None = None  # what this side closed with
-
-    # -- what applications use -----------------------------------------------------------------------
-
-    rate_limiter = OwnLimiter()
+        self._ports = ports
+        self.opened_at = time()
+        self._metadata: dict[str, Any] | None = None
+        self._rate_limiter: RateLimiter | None = None
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The application's own mapping; empty at first."""
+        """The application's own mapping, empty at first.
+
+        Filters and permission checks read what `connect` writes here (`userId`, `permissions`). The client cannot
+        write to it.
+        """
         if self._metadata is None:
-            self._metadata = self._runtime.gate.metadata(self)
+            self._metadata = self._ports.new_metadata(self)
         return self._metadata
 
     @metadata.setter
@@ -94,225 +138,164 @@ class WebSocketConnection:
 
     @property
     def has_metadata(self) -> bool:
-        """Whether there is any; asking does not make the mapping."""
+        """True if the mapping has an entry. Reading this does not create the mapping."""
         return bool(self._metadata)
 
     @property
+    def rate_limiter(self) -> RateLimiter | None:
+        """A rate limiter for this client alone, set by the application; None for none."""
+        return self._rate_limiter
+
+    @rate_limiter.setter
+    def rate_limiter(self, limiter: RateLimiter | None) -> None:
+        if limiter is not None and not isinstance(limiter, RateLimiter):
+            raise TypeError(f"rate_limiter: expected a RateLimiter or None, got {type(limiter).__name__}")
+        self._rate_limiter = limiter
+        self.link.update_receiver()
+
+    @property
     def socket(self) -> object:
-        """The engine library's own object for this connection; None when it is gone."""
-        return None if self.transport is None else self.transport.native
+        """The engine library's own object for this connection; None when the connection is gone."""
+        return self.link.native
 
     @property
     def connected_at(self) -> datetime:
-        """When the handshake was done (aware, UTC)."""
-        return datetime.fromtimestamp(self._opened_at, UTC)
+        """The time of the handshake (aware, UTC)."""
+        return datetime.fromtimestamp(self.opened_at, UTC)
 
     @property
     def last_activity(self) -> datetime:
-        """When the last message came (aware, UTC); pings do not count."""
-        return datetime.fromtimestamp(self.active_at, UTC)
+        """The time of the last message from the client (aware, UTC). Pings are not messages."""
+        return datetime.fromtimestamp(self.link.active_at, UTC)
+
+    @property
+    def rtt(self) -> float | None:
+        """The round-trip time of the last answered ping, in seconds; None before the first answer."""
+        return self.link.rtt
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state of the connection."""
+        return self.link.state
+
+    @property
+    def phase(self) -> ConnectionState:
+        """The old name of `state`; it emits a DeprecationWarning."""
+        warnings.warn("connection.phase is now connection.state", DeprecationWarning, stacklevel=2)
+        return self.link.state
 
     @property
     def is_open(self) -> bool:
-        """Whether it has been accepted and is not closing."""
-        return self.phase is Phase.OPEN
+        """True if `connect` has accepted the client and the connection is not closing."""
+        return self.link.state is ConnectionState.OPEN
 
     async def send(
         self, data: Any, *, overflow: Overflow | str = Overflow.DISCONNECT, key: str | None = None
-    ) -> Verdict | None:
-        """Sends a mapping, or a Message (as its path, body and trace id), to this client, at most once.
+    ) -> SendResult | None:
+        """Send a mapping or a Message to this client, at most once.
 
-        Returns None when it was written, else what became of it. Raises ConnectionNotFound when the client is
-        gone and InvalidMessage when the data cannot be encoded.
+        Args:
+            data: A mapping, sent as it is, or a Message, sent as its path, body and trace id.
+            overflow: What happens when the client's send queue is full.
+            key: With `overflow="latest"`, only the newest packet of each key is kept.
+
+        Returns:
+            None if the packet was written, else what became of it.
+
+        Raises:
+            ConnectionNotFound: The client is gone.
+            InvalidMessage: The data cannot be encoded.
         """
-        if self.phase not in (Phase.PENDING, Phase.OPEN):
+        link = self.link
+        if link.state not in (ConnectionState.PENDING, ConnectionState.OPEN):
             raise ConnectionNotFound(self.id)
-        packet = self.dialect.pack_value(self._runtime.outgoing(data))
-        return self.push(packet, Overflow(overflow), key)
+        return link.push(link.encoder.pack_value(to_sendable(data)), Overflow(overflow), key)
 
     async def request(self, path: str, body: Any = None, *, timeout: float = 30.0) -> Any:
-        """Asks the client and returns the data of its response.
+        """Send a request to the client and return the data of its response.
 
-        Raises RequestTimeout, HandlerError (with the client's own code) when it answers `success: false`, and
-        ConnectionNotFound when it is, or goes, away.
+        Args:
+            path: The path that the client is asked for.
+            body: The body of the request.
+            timeout: How long to wait for the response, in seconds.
+
+        Returns:
+            The `data` of the client's response.
+
+        Raises:
+            RequestTimeout: No response came in time.
+            HandlerError: The client answered `success: false`; the error carries the client's code.
+            NotRunning: The client has not been accepted yet.
+            ConnectionNotFound: The client is gone, or leaves before it answers.
+            Overloaded: Too many requests to this client wait for a response.
         """
-        if self.phase is Phase.PENDING:
-            raise NotRunning("this client is not accepted yet, so it would not get the request; ask after `connect`")
-        if self.phase is not Phase.OPEN:
+        link = self.link
+        if link.state is ConnectionState.PENDING:
+            raise NotRunning(f"connection {self.id} is not accepted yet and gets no requests; ask after `connect`")
+        if link.state is not ConnectionState.OPEN:
             raise ConnectionNotFound(self.id)
-        if self.asking is None:
-            self.asking = Asking(self._runtime.config.connection.backlog_requests)
-        request = Request(path, body, self._runtime.next_correlation_id())
-        return await self.asking.ask(request, timeout, lambda asked: self.push(self.dialect.pack(asked)))
+        if self.pending_requests is None:
+            self.pending_requests = PendingRequests(self._ports.max_pending_requests)
+        request = Request(path, body, self._ports.next_request_id())
+        return await self.pending_requests.ask(request, timeout, lambda asked: link.push(link.encoder.pack(asked)))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Closes with this code; does nothing when the connection is closing already.
+        """Close the connection. Does nothing if it is closing already.
 
-        Raises ValueError for a code that may not be sent (RFC 6455 §7.4); the connection then stays as it is.
+        Args:
+            code: A close code that may be sent (RFC 6455 §7.4): 1000, 3000 to 4999, and some others.
+            reason: A reason for the client, at most 123 bytes in UTF-8.
+
+        Raises:
+            ValueError: The code may not be sent or the reason is not a string. The connection stays open.
         """
         if not isinstance(code, int) or not isinstance(reason, str) or not may_send(code):
-            wanted = "a close code that may be sent (1000, 3000 to 4999, …) and a reason as text"
+            wanted = "a close code that may be sent (1000, 3000 to 4999, …) and a reason as a string"
             raise ValueError(f"expected {wanted}, got {code!r} and {reason!r}")
-        if self.phase in (Phase.PENDING, Phase.OPEN):
-            self.close_asked = (code, reason)
-            if self.phase is Phase.PENDING:
-                self._outbox = self._early = None  # nothing but the Close goes out
-            if self.worker is not None:
-                self.worker.flush()
-                self.worker.forget()
-            self._end()
-            if self.transport is not None:
-                self.transport.close(code, reason)
+        self.link.close(code, reason)
 
     def ping(self) -> None:
-        """Sends a ping where the engine can; `rtt` is set when the answer comes (RFC 6455 §5.5.2)."""
-        if isinstance(self.transport, CanPing) and self.phase in (Phase.PENDING, Phase.OPEN):
-            if self.ping_sent is None:
-                self.ping_sent = (monotonic(), self.active_at)
-            self.transport.ping(b"")
+        """Send a ping if the engine can; `rtt` is set when the answer comes (RFC 6455 §5.5.2)."""
+        self.link.ping()
+
+    def release(self) -> None:
+        """Cut the reference cycles of the connection, so that it is freed without the garbage collector."""
+        self.options = Options(caller=self.options.caller, connection_id=self.id)
+        self.link = _ReleasedLink(self.link)
 
     def __repr__(self) -> str:
-        return f"<WebSocketConnection {self.id} {self.phase.name}>"
+        return f"<WebSocketConnection {self.id} {self.link.state.name}>"
 
-    # -- Peer: what the engine calls -----------------------------------------------------------------
-    # `received` is an attribute: while pending it holds messages back, once accepted it is the dispatch itself.
 
-    def opened(self, transport: Transport) -> None:
-        self.transport = transport
-        self.write = self.dialect.writer(transport)
-        self.phase = Phase.PENDING
-        self._runtime.lifecycle.opened(self)
+class _ReleasedLink:
+    """What is left of a link when `disconnect` has run: the last activity, and calls that do nothing."""
 
-    def control(self, kind: Control, payload: bytes) -> None:
-        if self.throttle.passes(self, kind, payload) and kind is Control.PONG and self.ping_sent is not None:
-            self.rtt = monotonic() - self.ping_sent[0]
-            self.ping_sent = None
+    __slots__ = ("active_at", "encoder", "id", "rtt", "state")
 
-    def congested(self, full: bool) -> None:
-        self._full = full
-        if full:
-            self.plain = False
-        elif self.phase is Phase.OPEN:
-            self._drain()
+    native: object = None
 
-    def leaving(self) -> None:
-        self._end()
+    def __init__(self, link: SessionLink) -> None:
+        self.id, self.encoder, self.active_at, self.rtt = link.id, link.encoder, link.active_at, link.rtt
+        self.state = ConnectionState.CLOSED
 
-    def failed(self, code: int, reason: str) -> None:
-        if self.worker is not None:
-            self.worker.forget()
-        self._end()
-        self._runtime.lifecycle.failed(self, code, reason)
+    def push(self, packet: bytes, policy: Overflow = Overflow.NEVER, key: str | None = None) -> SendResult | None:
+        return SendResult.DROPPED
 
-    def closed(self, code: int, reason: str) -> None:
-        self.plain = False
-        self._runtime.lifecycle.closed(self, code, reason)
+    def close(self, code: int, reason: str) -> None: ...
 
-    # -- what the rest of the subsystem uses ---------------------------------------------------------
+    def fail_and_close(self, code: Close, reason: str) -> None: ...
 
-    def accept(self, greeting: bytes) -> None:
-        """`connect` has accepted: the greeting goes out, then what was held, then in what was held."""
-        self.phase, self.accepted = Phase.OPEN, True
-        introduced = self.transport is not None and self.transport.accepted(self.id)
-        if greeting and not introduced:
-            self.write(greeting)
-        self._drain()
-        self.throttle.attend(self)
-        early, self._early = self._early, None
-        for payload, binary in early or ():
-            self.received(payload, binary)
-        self.resume()
+    def stop_reading(self) -> None: ...
 
-    def take_held(self) -> tuple[bytes, bool] | None:
-        """The first message that is held back while it is pending; it is then held no longer."""
-        return self._early.pop(0) if self._early else None
+    def ping(self) -> None: ...
 
-    def push(self, packet: bytes, policy: Overflow = Overflow.NEVER, key: str | None = None) -> Verdict | None:
-        """Writes a packet now, or queues it; None when it was written."""
-        if self.plain:
-            self.write(packet)
-            return None
-        if self.phase not in (Phase.PENDING, Phase.OPEN):
-            self.dropped += 1
-            return Verdict.DROPPED
-        worker = self.worker
-        if worker is not None and worker.cork:
-            worker.flush()
-            return self.push(packet, policy, key)
-        if self._outbox is None:
-            self._outbox = Outbox(self._runtime.config.connection.outbox_bytes)
-        before = self._outbox.dropped
-        verdict = self._outbox.put(packet, policy, key)
-        self.dropped += self._outbox.dropped - before + (verdict is Verdict.DISCONNECT)
-        if verdict is Verdict.DISCONNECT:
-            self._runtime.lifecycle.failed(self, int(Close.SLOW_CONSUMER), "the client reads too slowly")
-            self.close(Close.SLOW_CONSUMER, "slow consumer")
-        return verdict
+    def update_receiver(self) -> None: ...
 
-    def uncork(self, packet: bytes) -> None:
-        """Writes what the worker held back."""
-        if self._outbox is None and not self._full and self.phase is _OPEN:
-            self.plain = True
-            self.write(packet)
-        else:
-            self.push(packet)
+    def report_rate_limited(self) -> None: ...
 
-    def pause(self) -> None:
-        """Stops reading, where the engine can."""
-        if not self.paused and isinstance(self.transport, CanPause):
-            self.paused = True
-            self.transport.pause()
 
-    def resume(self) -> None:
-        """Reads again."""
-        if self.paused and isinstance(self.transport, CanPause):
-            self.paused = False
-            self.transport.resume()
-
-    def due(self, now: float) -> float:
-        """The wheel's question: ping, or judge the last ping. Returns when to ask again."""
-        return self._runtime.heartbeat.due(self, now)
-
-    def forgotten(self) -> None:
-        """Nobody finds it any more: what refers back to it is cut, so that it needs no collector."""
-        self.worker = None
-        self.options = Options(caller=self.options.caller, connection_id=self.id)
-
-    def gone(self) -> None:
-        """Lets go of everything but what handlers of `disconnect` may read."""
-        self.phase, self.received = Phase.CLOSED, _drop
-        self._early = self._outbox = self.transport = None
-        if self.asking is not None:
-            self.asking.abandon(self.id)
-
-    # -- inside --------------------------------------------------------------------------------------
-
-    def _end(self) -> None:
-        """From now on nothing is sent, and what comes is dropped."""
-        self.phase = Phase.CLOSING
-        self.received = self._hold
-        self.plain = False
-        self._runtime.connections.hide(self)
-
-    def _hold(self, payload: bytes, binary: bool) -> None:
-        """What a message does while `connect` has not been answered; when closing it is dropped."""
-        if self.phase is not Phase.PENDING:
-            return
-        if self._early is None:
-            self._early = []
-        self._early.append((payload, binary))
-        limits = self._runtime.config.connection
-        if len(self._early) >= limits.backlog_requests or sum(len(p) for p, _ in self._early) >= limits.backlog_bytes:
-            if isinstance(self.transport, CanPause):
-                self.pause()
-            else:
-                self.close(Close.TRY_AGAIN_LATER, "too much before the connection was accepted")
-
-    def _drain(self) -> None:
-        """Writes what waits until the engine is full again."""
-        outbox = self._outbox
-        while outbox is not None and not self._full and (packet := outbox.take()) is not None:
-            self.write(packet)
-        if not self._full and self.phase is Phase.OPEN:
-            self._outbox = None
-            self.plain = self.worker is None or not self.worker.cork
+def to_sendable(data: Any) -> Any:
+    """Return what goes out for `data`: of a Message its path, body and trace id, else the value itself."""
+    if isinstance(data, Message):
+        return {"path": data.path, "body": data.body, "metadata": {"traceId": data.metadata.trace_id}}
+    return data

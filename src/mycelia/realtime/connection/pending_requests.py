@@ -1,4 +1,4 @@
-"""Requests from the server to one client, until they are answered."""
+"""Requests from the server to one client that wait for their response."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from mycelia.errors import ConnectionNotFound, HandlerError, Overloaded, RequestTimeout
 from mycelia.protocol.wire.envelope import Request, Response
 
-__all__ = ["Asking"]
+__all__ = ["PendingRequests"]
 
 
-class Asking:
+class PendingRequests:
     """The unanswered requests to one connection, by correlation id; at most `limit` of them."""
 
     __slots__ = ("_claimed", "_limit", "_waiting")
@@ -23,7 +23,22 @@ class Asking:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
 
     async def ask(self, request: Request, timeout: float, send: Callable[[Request], object]) -> Any:
-        """Sends and returns the data of the response. Raises Overloaded, RequestTimeout and HandlerError."""
+        """Send a request and return the data of the response.
+
+        Args:
+            request: The request; its correlation id must be unique.
+            timeout: How long to wait for the response, in seconds.
+            send: Writes the request to the client.
+
+        Returns:
+            The data of the response.
+
+        Raises:
+            Overloaded: `limit` requests wait already.
+            RequestTimeout: No response came in time.
+            HandlerError: The client answered `success: false`.
+            ConnectionNotFound: The client left before it answered.
+        """
         if len(self._waiting) >= self._limit:
             raise Overloaded("requests to this client", self._limit)
         correlation_id = str(request.correlation_id)
@@ -43,7 +58,7 @@ class Asking:
             self._claimed.discard(correlation_id)
 
     def answered(self, response: Response) -> bool:
-        """Gives a response to whoever asked; False when nobody waits for it."""
+        """Give a response to the request that waits for it. Return False if no request waits for it."""
         key = response.correlation_id
         waiting = self._waiting.get(key) if isinstance(key, str) else None
         if waiting is None or waiting.done():
@@ -58,12 +73,12 @@ class Asking:
         return True
 
     def awaits(self, correlation_id: object) -> bool:
-        """Whether a request waits whose answer has not come, and is not on its way through a transform."""
+        """Return True if a request waits for this response and the response is not in a transform already."""
         waiting = self._waiting.get(correlation_id) if isinstance(correlation_id, str) else None
         return waiting is not None and not waiting.done() and correlation_id not in self._claimed
 
     def claims(self, correlation_id: object) -> bool:
-        """True once for every request that waits."""
+        """Reserve the response to a waiting request for the caller. Return True at most once for each request."""
         if (
             not isinstance(correlation_id, str)
             or correlation_id not in self._waiting
@@ -74,7 +89,7 @@ class Asking:
         return True
 
     def abandon(self, connection_id: str) -> None:
-        """The client is gone: whoever waits gets ConnectionNotFound."""
+        """Raise ConnectionNotFound in every waiting request, because the client is gone."""
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(ConnectionNotFound(connection_id))

@@ -1,25 +1,52 @@
-"""The rights of a connection: its identity where an authenticator found one, else what its handlers wrote down."""
+"""The rights of a connection: the identity that an authenticator found, else what handlers wrote into its metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import ref
 
 from mycelia.auth import Identity
 from mycelia.kernel.messages.context import Caller, Options, Principal
 
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
-
-__all__ = ["ClientOptions", "ConnectionPrincipal", "WatchedMetadata", "identity_of", "is_renewing"]
+__all__ = ["ClientOptions", "ConnectionPrincipal", "PrincipalSource", "WatchedMetadata", "identity_of", "is_renewing"]
 
 _NAMES = ("userId", "user_id", "permissions")
 _IDS = frozenset({"userId", "user_id"})
 
 
+class RateLimitReport(Protocol):
+    """What counts the messages that the rate limit of a route refused; the link of a connection."""
+
+    def report_rate_limited(self) -> None:
+        """Count one refused message."""
+
+
+class PrincipalSource(Protocol):
+    """The part of a connection from which its principal is derived."""
+
+    id: str
+    accepted: bool
+
+    @property
+    def link(self) -> RateLimitReport: ...
+
+    @property
+    def has_metadata(self) -> bool: ...
+
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+
+
+class OptionsHolder(Protocol):
+    """Anything with the options of a connection."""
+
+    @property
+    def options(self) -> Options: ...
+
+
 class ConnectionPrincipal:
-    """Reads `userId` (or `user_id`) and `permissions` from the metadata, anew each time."""
+    """Read `userId` (or `user_id`) and `permissions` from the metadata, anew at each access."""
 
     __slots__ = ("_metadata",)
 
@@ -28,29 +55,33 @@ class ConnectionPrincipal:
 
     @property
     def id(self) -> str:
-        """Empty for nobody, also where the application wrote None: a token that was not given is no name."""
+        """The principal's id; empty if the metadata names none. None counts as no name: a token was not given."""
         given = self._metadata.get("userId")
         given = self._metadata.get("user_id") if given is None else given
         return "" if given is None else str(given)
 
     @property
     def permissions(self) -> Collection[str]:
-        """What is there as a collection; anything else (a text above all) gives no rights."""
+        """The permissions in the metadata. A value that is no collection, above all a string, gives no rights."""
         given = self._metadata.get("permissions", ())
         return given if isinstance(given, Collection) and not isinstance(given, str) else ()
 
 
-class WatchedMetadata(dict[str, Any]):
-    """Metadata that calls `renamed(connection)` after every writing by which it may name another principal.
+Holder = TypeVar("Holder")
 
-    It does not keep the connection alive, every other writing costs it next to nothing, and a copy is a plain dict.
+
+class WatchedMetadata(dict[str, Any], Generic[Holder]):
+    """Metadata that calls `renamed(holder)` after each write that may name another principal.
+
+    The mapping does not keep its holder, a connection, alive. Other writes cost one set look-up. A copy is a plain
+    dict.
     """
 
-    __slots__ = ("_connection", "_renamed")
+    __slots__ = ("_holder", "_renamed")
 
-    def __init__(self, connection: WebSocketConnection, renamed: Callable[[WebSocketConnection], None]) -> None:
+    def __init__(self, holder: Holder, renamed: Callable[[Holder], None]) -> None:
         super().__init__()
-        self._connection, self._renamed = ref(connection), renamed
+        self._holder, self._renamed = ref(holder), renamed
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
@@ -60,7 +91,7 @@ class WatchedMetadata(dict[str, Any]):
         super().__delitem__(key)
         self._tell(key)
 
-    def __ior__(self, given: Any) -> WatchedMetadata:  # type: ignore[misc,override]  # of one that dict overloads
+    def __ior__(self, given: Any) -> WatchedMetadata[Holder]:  # type: ignore[misc,override]  # dict overloads it
         self.update(given)
         return self
 
@@ -93,32 +124,38 @@ class WatchedMetadata(dict[str, Any]):
         return dict, (dict(self),)
 
     def _tell(self, key: str = "userId") -> None:
-        if key in _IDS and (connection := self._connection()) is not None:
-            self._renamed(connection)
+        if key in _IDS and (holder := self._holder()) is not None:
+            self._renamed(holder)
 
 
 class ClientOptions(Options):
-    """The options of a connection's messages: the principal is its identity, else whoever the metadata names now.
+    """The options of a connection's messages.
 
-    An identity, which an authenticator found, wins over `userId` and `permissions` of the metadata, which are then not
-    asked. Without one, somebody who signs in by a message of the application's own has rights from then on, and none
-    any more when the application takes them out again; before acceptance there is then no principal.
-    `permissions_version` counts the identities that the connection has had.
+    The principal is the connection's identity, which an authenticator found. Without an identity, the metadata names
+    the principal at the moment of the access. A client that signs in by a message of the application therefore has
+    rights until the application removes them. Metadata counts only after acceptance.
+
+    Attributes:
+        identity: The identity that an authenticator found, or None. It wins over the metadata.
+        permissions_version: The number of identities that the connection has had.
+        rejected_in_a_row: The number of credentials that were rejected since the last good one.
+        has_failed_authentication: True if any credential of this connection was ever rejected.
     """
 
-    __slots__ = ("erred", "identity", "permissions_version", "refused")
+    __slots__ = ("has_failed_authentication", "identity", "permissions_version", "rejected_in_a_row")
 
-    def __init__(self, connection: WebSocketConnection) -> None:
+    def __init__(self, connection: PrincipalSource) -> None:
         self.connection = connection
         self.connection_id = connection.id
         self.caller = self.origin = Caller("client", connection.id)
         self.identity: Identity | None = None
         self.permissions_version = 0
-        self.refused = 0  # credentials in a row
-        self.erred = False  # any of them, ever
+        self.rejected_in_a_row = 0
+        self.has_failed_authentication = False
 
     @property
     def principal(self) -> Principal | None:  # type: ignore[override]  # read-only here, and derived
+        """The identity, else the principal that the metadata names, else None."""
         if self.identity is not None:
             return self.identity
         connection = self.connection
@@ -128,17 +165,20 @@ class ClientOptions(Options):
         return ConnectionPrincipal(metadata) if any(metadata.get(name) is not None for name in _NAMES) else None
 
     def limited(self) -> None:
-        connection = self.connection
-        connection.throttle.limited(connection)
+        """Count a message that the rate limit of a route refused."""
+        self.connection.link.report_rate_limited()
 
 
-def is_renewing(connection: WebSocketConnection) -> bool:
-    """Whether a credential is for the one before, by a client none of whose credentials was refused: no guess."""
-    options = connection.options
-    return isinstance(options, ClientOptions) and options.identity is not None and not options.erred
+def is_renewing(holder: OptionsHolder) -> bool:
+    """Return True if the connection has an identity and none of its credentials was ever rejected.
+
+    A credential from such a connection renews the identity; it is not a guess.
+    """
+    options = holder.options
+    return isinstance(options, ClientOptions) and options.identity is not None and not options.has_failed_authentication
 
 
-def identity_of(connection: WebSocketConnection) -> Identity | None:
-    """What an authenticator found out about a connection; None for nothing, and when the connection is forgotten."""
-    options = connection.options
+def identity_of(holder: OptionsHolder) -> Identity | None:
+    """Return the identity that an authenticator found; None if there is none or the connection was released."""
+    options = holder.options
     return options.identity if isinstance(options, ClientOptions) else None

@@ -1,4 +1,4 @@
-"""The connection manager: who is here, by id, and how many there may be."""
+"""The registry of connections: all links of one subsystem by id, and how many there may be."""
 
 from __future__ import annotations
 
@@ -9,157 +9,204 @@ from contextlib import suppress
 from mycelia.errors import ConfigError
 from mycelia.net.address import Tally, address_key
 from mycelia.protocol.wire.codes import Close
-from mycelia.realtime.connection.connection import WebSocketConnection
-from mycelia.realtime.connection.state import Phase
+from mycelia.realtime.connection.connection import ConnectionState, WebSocketConnection
+from mycelia.realtime.connection.encoder import Encoder
+from mycelia.realtime.connection.link import Link
 
-__all__ = ["Connections"]
+__all__ = ["ConnectionRegistry"]
 
-_STEP = 0.02  # seconds between two looks at who is left
+_INTERVAL = 0.02  # seconds between two checks of which connections are left
 
 
-class Connections:
-    """Every connection from its handshake until its `disconnect` has run.
+class ConnectionRegistry:
+    """Every link from its handshake until its `disconnect` has run.
 
-    Open ones are seen by everybody. Pending and departing ones are found by id only, and pending ones count
-    against `max_connections`. Those whose client said goodbye behind requests are *parting*: they have no place any
-    more, and are bounded by themselves.
+    Open links are visible to applications and broadcasts, and are indexed by their encoder. Pending and closing links
+    are found by id only. Pending and open links count against `max_connections`.
+
+    A link is *closing with pending requests* when its client sent a Close after requests that are still being handled.
+    It no longer counts against `max_connections`; a separate limit of the same size applies.
     """
 
     __slots__ = (
-        "_all", "_claims", "_open", "_parting", "_parting_by_address", "_reserved", "by_address", "by_principal",
-        "emptied", "limit",
+        "_all", "_closing_with_requests", "_closing_with_requests_by_address", "_left", "_open", "_open_count",
+        "_principals", "_reserved", "by_address", "by_principal", "limit",
     )  # fmt: skip
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._all: dict[str, WebSocketConnection] = {}
-        self._open: dict[str, WebSocketConnection] = {}
-        self._reserved: set[WebSocketConnection] = set()
-        self._parting: set[WebSocketConnection] = set()
-        self._parting_by_address = Tally()
-        self._claims: dict[WebSocketConnection, str] = {}
+        self._all: dict[str, Link] = {}
+        self._open: dict[Encoder, dict[str, Link]] = {}
+        self._open_count = 0
+        self._reserved: set[Link] = set()
+        self._closing_with_requests: set[Link] = set()
+        self._closing_with_requests_by_address = Tally()
+        self._principals: dict[Link, str] = {}
         self.by_address = Tally()
         self.by_principal = Tally()
-        self.emptied = asyncio.Event()  # set when the last transport or parting one goes; cleared by whoever waits
+        self._left = asyncio.Event()  # set when the last link of a kind leaves; cleared before each wait
 
     @property
-    def full(self) -> bool:
-        """Whether another handshake would exceed the limit."""
+    def is_full(self) -> bool:
+        """True if another handshake would exceed the limit."""
         return len(self._reserved) >= self.limit
 
-    def add(self, connection: WebSocketConnection) -> None:
-        """A handshake was accepted. Raises ConfigError for an id that is taken: ids must be unique."""
-        if connection.id in self._all:
-            raise ConfigError("connection.generate_connection_id", f"gave {connection.id!r} twice")
-        self._all[connection.id] = connection
-        self._reserved.add(connection)
-        self.by_address.add(address_key(connection.client.remote_address))
+    # -- the life of a link ----------------------------------------------------------------------------
 
-    def claim(self, connection: WebSocketConnection, principal_id: str, most: int) -> bool:
-        """Counts it for this principal (empty: for none) and no longer for another; False when that has `most`."""
-        held = self._claims.get(connection, "")
+    def add(self, link: Link) -> None:
+        """Register the link of an accepted handshake.
+
+        Raises:
+            ConfigError: The application generated an id that is in use.
+        """
+        if link.id in self._all:
+            problem = f"expected a unique id, got {link.id!r} for a second connection"
+            raise ConfigError("connection.generate_connection_id", problem)
+        self._all[link.id] = link
+        self._reserved.add(link)
+        self.by_address.add(address_key(link.session.client.remote_address))
+
+    def claim(self, link: Link, principal_id: str, most: int) -> bool:
+        """Count a link for this principal (empty for none) instead of its previous one.
+
+        Returns:
+            False if the principal has `most` connections already; the link then stays counted as before.
+        """
+        held = self._principals.get(link, "")
         if held == principal_id:
             return True
         if principal_id and self.by_principal[principal_id] >= most:
             return False
-        self._disclaim(connection)
-        if principal_id and connection in self._reserved:
-            self._claims[connection] = principal_id
+        self._release_claim(link)
+        if principal_id and link in self._reserved:
+            self._principals[link] = principal_id
             self.by_principal.add(principal_id)
         return True
 
-    def _disclaim(self, connection: WebSocketConnection) -> None:
-        held = self._claims.pop(connection, None)
+    def publish(self, link: Link) -> None:
+        """Make an accepted link visible to applications and broadcasts."""
+        links = self._open.get(link.encoder)
+        if links is None:
+            links = self._open[link.encoder] = {}
+        self._open_count += link.id not in links
+        links[link.id] = link
+
+    def unpublish(self, link: Link) -> None:
+        """Hide a link that is closing. Does nothing if the link is not visible."""
+        links = self._open.get(link.encoder)
+        if links is not None and links.pop(link.id, None) is not None:
+            self._open_count -= 1
+            if not links:
+                del self._open[link.encoder]
+
+    def leave(self, link: Link) -> None:
+        """Stop counting a link whose transport is gone. The link can still be found by id."""
+        self.unpublish(link)
+        if link in self._reserved:
+            self._reserved.discard(link)
+            self.by_address.remove(address_key(link.session.client.remote_address))
+            self._release_claim(link)
+        if not self._reserved:
+            self._left.set()
+
+    def leave_with_requests(self, link: Link, most_per_address: int) -> bool:
+        """Stop counting a link whose client sent a Close after requests that are still being handled.
+
+        Args:
+            link: The link.
+            most_per_address: The most such links of one address; 0 for no limit.
+
+        Returns:
+            True if the requests may be finished, until `finish_requests`. False if too many links are in this state.
+        """
+        self.leave(link)
+        address = address_key(link.session.client.remote_address)
+        if len(self._closing_with_requests) >= self.limit:
+            return False
+        if most_per_address and self._closing_with_requests_by_address[address] >= most_per_address:
+            return False
+        self._closing_with_requests.add(link)
+        self._closing_with_requests_by_address.add(address)
+        return True
+
+    def finish_requests(self, link: Link) -> None:
+        """Record that the requests of a link that is closing with pending requests have been handled."""
+        if link in self._closing_with_requests:
+            self._closing_with_requests.discard(link)
+            self._closing_with_requests_by_address.remove(address_key(link.session.client.remote_address))
+            self._left.set()
+
+    def forget(self, link: Link) -> None:
+        """Remove a link whose `disconnect` has run."""
+        self.leave(link)
+        self.finish_requests(link)
+        if self._all.get(link.id) is link:
+            del self._all[link.id]
+
+    def _release_claim(self, link: Link) -> None:
+        held = self._principals.pop(link, None)
         if held is not None:
             self.by_principal.remove(held)
 
-    def show(self, connection: WebSocketConnection) -> None:
-        """`connect` accepted it."""
-        self._open[connection.id] = connection
+    # -- looking up ------------------------------------------------------------------------------------
 
-    def hide(self, connection: WebSocketConnection) -> None:
-        """It is closing: nobody is to write to it any more."""
-        self._open.pop(connection.id, None)
-
-    def part(self, connection: WebSocketConnection, most: int) -> bool:
-        """As `leave`. Whether what its client has sent may still be worked off, until `parted`: of no more connections
-        at a time than there may be, in all and (`most`; 0 for any number) of one address.
-        """
-        self.leave(connection)
-        address = address_key(connection.client.remote_address)
-        if len(self._parting) >= self.limit or (most and self._parting_by_address[address] >= most):
-            return False
-        self._parting.add(connection)
-        self._parting_by_address.add(address)
-        return True
-
-    def parted(self, connection: WebSocketConnection) -> None:
-        """What its client has sent is worked off."""
-        if connection in self._parting:
-            self._parting.discard(connection)
-            self._parting_by_address.remove(address_key(connection.client.remote_address))
-            self.emptied.set()
-
-    def leave(self, connection: WebSocketConnection) -> None:
-        """Its transport is gone: its place is free, and it can still be read by id."""
-        self.hide(connection)
-        if connection in self._reserved:
-            self._reserved.discard(connection)
-            self.by_address.remove(address_key(connection.client.remote_address))
-            self._disclaim(connection)
-        if not self._reserved:
-            self.emptied.set()
-
-    def forget(self, connection: WebSocketConnection) -> None:
-        """Its `disconnect` has run."""
-        self.leave(connection)
-        self.parted(connection)
-        if self._all.get(connection.id) is connection:
-            del self._all[connection.id]
-
-    def get(self, connection_id: str) -> WebSocketConnection | None:
-        """The connection of that id, pending and departing ones included."""
+    def get(self, connection_id: str) -> Link | None:
+        """Return the link of that id, pending and closing ones included."""
         return self._all.get(connection_id)
 
-    def open(self) -> list[WebSocketConnection]:
-        """A snapshot of the open ones."""
-        return list(self._open.values())
+    def encoders(self) -> list[Encoder]:
+        """Return the encoders of the open links."""
+        return list(self._open)
 
-    def living(self) -> list[WebSocketConnection]:
-        """A snapshot of all that still have a transport."""
-        return [each for each in self._all.values() if each.phase is not Phase.CLOSED]
+    def open_by_encoder(self) -> list[tuple[Encoder, list[Link]]]:
+        """Return a snapshot of the open links, grouped by encoder."""
+        return [(encoder, list(links.values())) for encoder, links in self._open.items()]
 
-    def working(self) -> list[WebSocketConnection]:
-        """A snapshot of all for which handlers may run: the living and the parting."""
-        return [*self.living(), *self._parting]
+    def open_links(self) -> list[Link]:
+        """Return a snapshot of the open links."""
+        return [link for links in self._open.values() for link in links.values()]
 
-    async def wait_until_parted(self, seconds: float) -> None:
-        """Returns when none is parting, and after `seconds` at the latest."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._parting:
-                    self.emptied.clear()
-                    await self.emptied.wait()
+    def open_connections(self) -> list[WebSocketConnection]:
+        """Return a snapshot of the open connections."""
+        return [link.session for links in self._open.values() for link in links.values()]
 
-    async def wait_until_left(self, seconds: float) -> None:
-        """Returns when none has a transport, and after `seconds` at the latest."""
-        self.emptied.clear()
-        if self.living():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, seconds)):
-                    await self.emptied.wait()
+    def with_transport(self) -> list[Link]:
+        """Return a snapshot of the links that still have a transport."""
+        return [link for link in self._all.values() if link.state is not ConnectionState.CLOSED]
 
-    async def close(self, seconds: float, which: Callable[[WebSocketConnection], bool]) -> None:
-        """Closes those (1001); returns when they are gone, and after `seconds` at the latest."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        for connection in filter(which, self.living()):
-            connection.close(Close.GOING_AWAY, "the server is stopping")
-        while any(map(which, self.living())) and loop.time() < end:
-            await self.wait_until_left(min(_STEP, end - loop.time()))
+    def with_requests(self) -> list[Link]:
+        """Return a snapshot of the links whose handlers may run: with a transport, or closing with requests."""
+        return [*self.with_transport(), *self._closing_with_requests]
 
     def __len__(self) -> int:
-        return len(self._open)
+        return self._open_count
 
-    def __iter__(self) -> Iterator[WebSocketConnection]:
-        return iter(self.open())
+    def __iter__(self) -> Iterator[Link]:
+        return iter(self.open_links())
+
+    # -- waiting ---------------------------------------------------------------------------------------
+
+    async def wait_for_requests(self, seconds: float) -> None:
+        """Wait until no link is closing with pending requests, for at most `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._closing_with_requests:
+                    self._left.clear()
+                    await self._left.wait()
+
+    async def wait_for_transports(self, seconds: float) -> None:
+        """Wait until a transport of the last links is gone, for at most `seconds`."""
+        self._left.clear()
+        if self.with_transport():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, seconds)):
+                    await self._left.wait()
+
+    async def close(self, seconds: float, which: Callable[[Link], bool]) -> None:
+        """Close the links that `which` selects (1001); wait until they are gone, for at most `seconds`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        for link in filter(which, self.with_transport()):
+            link.close(Close.GOING_AWAY, "the server is stopping")
+        while any(map(which, self.with_transport())) and loop.time() < end:
+            await self.wait_for_transports(min(_INTERVAL, end - loop.time()))

@@ -1,4 +1,4 @@
-"""The way of a client's message: receive, queue, resolve, invoke, answer.
+"""Messages from clients: receive, queue, resolve, invoke, answer.
 
 May import `realtime.connection` and `realtime.outbound`.
 """

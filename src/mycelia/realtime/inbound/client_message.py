@@ -1,26 +1,24 @@
-"""A client's request as a Message; everything that says who is asking comes from the connection."""
+"""A client's request as a Message. Everything that identifies the caller comes from the connection."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from time import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mycelia.kernel.messages.message import Message, Metadata, valid_trace_id
+from mycelia.kernel.messages.message import Message, Metadata
 from mycelia.protocol.wire.envelope import Event, Request
+from mycelia.realtime.connection.connection import WebSocketConnection
 
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
-
-__all__ = ["ClientMessage", "silent", "timeout_of", "trace_of"]
+__all__ = ["ClientMessage"]
 
 _OURS = frozenset({"traceId", "timeoutMs", "noReply", "idempotencyKey"})
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class ClientMessage(Message):
-    """Made for every request, so its metadata waits until somebody reads it."""
+    """The message of one request. Its metadata is made when it is first read, because most handlers do not read it."""
 
     __slots__ = ("_envelope", "connection", "trace_id")
 
@@ -42,7 +40,8 @@ class ClientMessage(Message):
         self.trace_id = trace_id
 
     def __repr__(self) -> str:
-        return f"ClientMessage({self.path!r})"  # a body may hold a token, as that of `connect` does
+        # Without the body, which may hold a token: the body of `connect` does.
+        return f"ClientMessage({self.path!r})"
 
     def _make_metadata(self) -> Metadata:
         envelope, connection = self._envelope, self.connection
@@ -61,23 +60,3 @@ class ClientMessage(Message):
             untrusted=untrusted,
             extra={"idempotency_key": key} if isinstance(key, str) else _EMPTY,
         )
-
-
-def silent(metadata: Mapping[str, Any] | None) -> bool:
-    """Whether a request's `noReply` asks for no answer."""
-    return metadata is not None and metadata.get("noReply") is True
-
-
-def timeout_of(metadata: Mapping[str, Any]) -> float | None:
-    """Seconds of a request's `timeoutMs`; None when it has none that makes sense."""
-    given = metadata.get("timeoutMs")
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= 86_400_000:
-        return None
-    return given / 1000
-
-
-def trace_of(metadata: Mapping[str, Any]) -> str | None:
-    """The trace id that a request brings: its `traceId`, else the `x-trace-id` of its `headers`; else None."""
-    headers = metadata.get("headers")
-    inner = headers.get("x-trace-id") if isinstance(headers, dict) else None
-    return next((given for given in (metadata.get("traceId"), inner) if valid_trace_id(given)), None)

@@ -1,251 +1,154 @@
-"""Envelope → Message → handler → envelope: the only place where the wire and the kernel are both known.
+"""Answers one request: from its envelope to a Message, to the handler, and back to an envelope.
 
-Where a request goes is `resolver`'s to say, what a client is told of a failure `faults`'. What is not found and
-what is private look the same.
+A path that is not found and a path that is private get the same answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from inspect import isawaitable
-from itertools import repeat
-from time import monotonic, time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mycelia.errors import Overloaded, RequestTimeout
-from mycelia.kernel.messages.context import CURRENT
-from mycelia.kernel.routing.router import NO_PARAMS, Route
-from mycelia.observability.counters import Limit
+from mycelia.kernel.messages.message import valid_trace_id
+from mycelia.kernel.routing.router import Route
+from mycelia.observability.counters import Counter, EventCounters
 from mycelia.protocol.wire.codes import Code
-from mycelia.protocol.wire.envelope import Event, Request, Response, ResponseMetadata
-from mycelia.realtime.inbound.client_message import ClientMessage, silent, timeout_of, trace_of
-from mycelia.realtime.inbound.invoke import clear_cancellation, run
-from mycelia.realtime.inbound.receiver import Intake
+from mycelia.protocol.wire.envelope import Event, Request, Response
+from mycelia.protocol.wire.request_metadata import timeout_seconds, wants_no_reply
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.work import UntransformedMessage, WholeMessage, Work
+from mycelia.realtime.inbound.decoder import Decoder
+from mycelia.realtime.inbound.invoke import Invoker, clear_cancellation
 from mycelia.realtime.inbound.resolver import Resolver
-from mycelia.realtime.inbound.worker import CORK_BYTES, SLICE, Raw, Work, Worker
 from mycelia.realtime.outbound.responder import Responder
 from mycelia.realtime.outbound.transforms import Transforms
-from mycelia.scheduling.fair_scheduler import FairScheduler
 from mycelia.serving.error_responses import failure, fault_of, outcome_response, plain_fault
 
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
-    from mycelia.realtime.core import Runtime
+__all__ = ["Dispatcher"]
 
-__all__ = ["Dispatch"]
-
-_MANY = 32  # who brings more requests at once than this waits for a baton
+Overlap = Callable[[Request, bytes], bool]
+"""Run a request of a `concurrent` route beside the others. Returns False at the limit."""
 
 
-class Dispatch:
-    """Decodes, routes, runs and answers the messages of all connections of one subsystem."""
+class Dispatcher:
+    """Answers the requests of all connections of one subsystem.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.limits = runtime.config.connection
-        self.resolver = Resolver(runtime.system, runtime.subsystem.name, runtime.config.routing)
-        self.batons = FairScheduler()
-        self._transforms = Transforms(runtime.config.routing)
-        self.responder = Responder(runtime, self._transforms)
-        self.intake = Intake(self, self._transforms, self.responder)
-        self._exact: Mapping[str, Route] = runtime.system.exact
+    Args:
+        resolver: Finds the target of a request.
+        decoder: Decodes large messages.
+        responder: Packs responses.
+        transforms: The application's transforms.
+        invoker: Runs handlers.
+        counters: Counts handlers that took too long.
+        handler_timeout: The longest time that a handler may take, in seconds; 0 for no limit.
+        concurrent_requests: The most requests of one connection that may run at the same time.
+    """
 
-    # -- the loop --------------------------------------------------------------------------------------
-
-    async def work(self, worker: Worker, connection: WebSocketConnection) -> None:
-        """Works off one connection's backlog until the worker leaves.
-
-        The hottest code of the product. What an ordinary request (a literal, exposed path; no metadata) does not
-        need is told apart by as few looks as possible and left to `answer`.
-        """
-        backlog, cork, loop = worker.backlog, worker.cork, worker.loop
-        exact, dialect, options = self._exact, connection.dialect, connection.options
-        pack, plain_replies = dialect.pack, self._transforms.outgoing is None
-        next_trace_id = self.responder.next_trace_id
-        if connection.client.trace_id is not None:
-            next_trace_id = repeat(connection.client.trace_id).__next__
-        seconds = self.runtime.config.limits.handler_timeout
-        task = asyncio.current_task()
-        assert task is not None
-        while True:
-            until = 0.0
-            simple = plain_replies and not self.resolver.custom
-            if len(backlog) > _MANY:
-                await self.batons.acquire()
-            while backlog:
-                work, payload = backlog.popleft()
-                worker.backlog_bytes -= len(payload)
-                if connection.paused:
-                    worker.relieved()
-                if cork and worker.flush_handle is None:
-                    # A handler that suspends lets this run, so no reply waits for a later handler.
-                    worker.flush_handle = loop.call_soon(worker.flush)
-                packet: bytes | None
-                if (
-                    type(work) is Request
-                    and work.metadata is None
-                    and simple
-                    and (route := exact.get(work.path)) is not None  # type: ignore[arg-type]  # None is in no table
-                    and route.direct
-                ):
-                    trace_id = next_trace_id()
-                    try:
-                        message = ClientMessage(route.path, work.body, connection, work, trace_id)
-                        CURRENT.set((route, message, options))
-                        if seconds:
-                            worker.time(seconds)
-                        value = route.call(message, NO_PARAMS, options)
-                        if route.is_async or isawaitable(value):
-                            value = await value
-                        if type(value) is dict and len(value) == 2 and value.get("success") is True and "data" in value:
-                            metadata = ResponseMetadata(trace_id, int(time() * 1000))
-                            response = Response(True, value["data"], work.correlation_id, None, metadata)
-                        else:
-                            response = outcome_response(value, work.correlation_id, trace_id)
-                        packet = pack(response)
-                        route.handled += 1
-                    except asyncio.CancelledError:
-                        if self._leaving(connection):
-                            raise
-                        if worker.overdue:
-                            response = self._timed_out(seconds, route, connection, work, trace_id)
-                        else:
-                            response = self._cancelled(route, work, trace_id)
-                        packet = dialect.pack(response)
-                    except Exception as error:
-                        packet = self.responder.pack(connection, self._failed(error, route, connection, work, trace_id))
-                    worker.began = 0.0
-                else:
-                    try:
-                        packet = await self.answer(connection, work, payload)
-                    except asyncio.CancelledError:
-                        if self._leaving(connection):
-                            raise
-                        packet = None  # of an event's handler, or of a transform; nobody waits for an answer
-                if worker.leaving:
-                    return
-                if task.cancelling():
-                    await worker.clear_cancellation()
-                if packet is not None and not backlog and connection.plain:
-                    connection.write(packet)
-                elif packet is not None:
-                    if not cork:
-                        connection.plain = False  # what others write must push this out first
-                    cork.append(packet)
-                    worker.cork_bytes += len(packet)
-                    if worker.cork_bytes > CORK_BYTES:
-                        worker.flush()
-                if backlog:
-                    now = monotonic()
-                    if not until:
-                        until = now + SLICE
-                    elif now > until:
-                        worker.flush()
-                        await self.batons.acquire()
-                        until = 0.0
-            if cork:
-                worker.flush()
-            if worker.retiring and worker.ends:
-                break
-            # A sleeping worker holds nothing of the last request, which may have been large.
-            work = payload = packet = value = message = response = None  # type: ignore[assignment]
-            CURRENT.set(None)
-            worker.asleep = asleep = loop.create_future()
-            try:
-                await asleep
-            except asyncio.CancelledError:
-                if self._leaving(connection):
-                    raise
-                worker.asleep = None  # a handler cancelled its task after it had returned
-                await worker.clear_cancellation()
-            if worker.leaving:
-                return
-        if connection.worker is worker and len(worker.tasks) == 1:  # else what overlaps still belongs to it
-            connection.worker = None
+    def __init__(
+        self,
+        *,
+        resolver: Resolver,
+        decoder: Decoder,
+        responder: Responder,
+        transforms: Transforms,
+        invoker: Invoker,
+        counters: EventCounters,
+        handler_timeout: float,
+        concurrent_requests: int,
+    ) -> None:
+        self.resolver, self.decoder, self.responder = resolver, decoder, responder
+        self.handler_timeout, self.concurrent_requests = handler_timeout, concurrent_requests
+        self._transforms, self._invoker, self._counters = transforms, invoker, counters
+        self.replies_are_plain = transforms.outgoing is None
 
     async def answer(
-        self, connection: WebSocketConnection, work: Work, payload: bytes, *, beside: bool = False
+        self, link: Link, work: Work, payload: bytes, is_stopping: Callable[[], bool], overlap: Overlap | None
     ) -> bytes | None:
-        """Runs any request, event or untransformed message; None when nothing is to be sent."""
-        trace_id = connection.client.trace_id or self.responder.next_trace_id()
+        """Handle one entry of a backlog.
+
+        Args:
+            link: The link that the message came from.
+            work: The entry.
+            payload: The encoded message.
+            is_stopping: Returns True if a cancellation means that the client is gone or the server stops.
+            overlap: Runs a request of a `concurrent` route beside the others; None if this is such a run.
+
+        Returns:
+            The packet of the reply; None if nothing is to be sent.
+        """
+        trace_id = link.session.client.trace_id or self.responder.next_trace_id()
         whole: object = payload
         if work is None:
-            work = await self.intake.decode_in_turn(connection, payload)
-        if isinstance(work, Raw):
-            raw = work
-            work = await self.intake.transformed(connection, raw)
-            whole = raw.value
+            work = await self.decoder.decode_in_turn(link, payload)
+        if isinstance(work, WholeMessage):
+            whole = work.value
+            work = work.envelope
+        elif isinstance(work, UntransformedMessage):
+            untransformed = work
+            work = await self.decoder.transform(link, untransformed)
+            whole = untransformed.value
         if work is None:
             return None
         if isinstance(work, Event):
-            await self._handle_event(connection, work, trace_id, whole)
+            await self._handle_event(link, work, trace_id, whole)
             return None
         metadata = work.metadata or {}
-        trace_id = trace_of(metadata) or trace_id
+        trace_id = trace_id_of(metadata) or trace_id
         route: Route | None = None
-        done: Route | None = None  # whose handler has come to its end; counted when its answer is packed
+        answered: Route | None = None  # the route whose handler returned; it counts when its answer is packed
         try:
-            route, params, message = self.resolver.resolve(connection, work, trace_id, whole)
-            if route.concurrent and not beside:
-                if connection.worker is None or not connection.worker.overlap(work, payload):
-                    raise Overloaded("concurrent requests of one connection", self.limits.concurrent_requests)
+            route, params, request = self.resolver.resolve(link, work, trace_id, whole)
+            if route.concurrent and overlap is not None:
+                if not overlap(work, payload):
+                    raise Overloaded("concurrent requests of one connection", self.concurrent_requests)
                 return None
-            value = await run(self.runtime, route, message, params, timeout_of(metadata))
+            value = await self._invoker.run(route, request, params, timeout_seconds(metadata))
             response = outcome_response(value, work.correlation_id, trace_id)
-            done = route
+            answered = route
         except asyncio.CancelledError:
-            if self._leaving(connection):
+            if is_stopping():
                 raise
-            response = self._cancelled(route, work, trace_id)
+            response = self.cancelled(route, work, trace_id)
         except Exception as error:
-            response = self._failed(error, route, connection, work, trace_id)
-        if silent(metadata):
-            if done is not None:
-                done.handled += 1
+            response = self.failed(error, route, link, work, trace_id)
+        if wants_no_reply(metadata):
+            if answered is not None:
+                answered.handled += 1
             return None
-        if self._transforms.outgoing is not None:
-            return await self._transforms.pack(response, connection, trace_id, done)
-        return self.responder.pack(connection, response, done)
+        if self.replies_are_plain:
+            return self.responder.pack(link, response, answered)
+        return await self._transforms.pack(response, link, trace_id, answered)
 
-    async def _handle_event(self, connection: WebSocketConnection, event: Event, trace_id: str, whole: object) -> None:
-        route: Route | None = None
-        try:
-            route, params, message = self.resolver.default(connection, event, trace_id, whole)
-            await run(self.runtime, route, message, params, None)
-            route.handled += 1
-        except Exception as error:
-            fault_of(error, route, connection.id, trace_id)
+    def failed(self, error: Exception, route: Route | None, link: Link, request: Request, trace_id: str) -> Response:
+        """Return the response for an exception of a handler, or of the search for its route."""
+        return failure(fault_of(error, route, link.id, trace_id), request.correlation_id, trace_id)
 
-    # -- what went wrong -------------------------------------------------------------------------------
-
-    def _failed(
-        self,
-        error: Exception,
-        route: Route | None,
-        connection: WebSocketConnection,
-        work: Request,
-        trace_id: str,
-    ) -> Response:
-        return failure(fault_of(error, route, connection.id, trace_id), work.correlation_id, trace_id)
-
-    def _leaving(self, connection: WebSocketConnection) -> bool:
-        """Whether a handler's cancellation is ours: its client is gone, or the server stops."""
-        worker = connection.worker
-        gone = worker.leaving if worker is not None else not connection.is_open
-        return gone or self.runtime.draining
-
-    def _timed_out(
-        self, seconds: float, route: Route, connection: WebSocketConnection, work: Request, trace_id: str
-    ) -> Response:
-        """A handler took longer than any may, and has ended for that."""
+    def timed_out(self, route: Route, link: Link, request: Request, trace_id: str) -> Response:
+        """Return the response for a handler that was cancelled because its time was over."""
         clear_cancellation()
-        self.runtime.refusals.add(Limit.HANDLER_TIME)
-        return self._failed(RequestTimeout(route.path, seconds), route, connection, work, trace_id)
+        self._counters.add(Counter.HANDLER_TIME)
+        return self.failed(RequestTimeout(route.path, self.handler_timeout), route, link, request, trace_id)
 
-    def _cancelled(self, route: Route | None, work: Request, trace_id: str) -> Response:
-        """A handler ended in a cancellation of its own making, and its successors go on."""
+    def cancelled(self, route: Route | None, request: Request, trace_id: str) -> Response:
+        """Return the response for a handler that cancelled itself; later requests go on."""
         clear_cancellation()
         if route is not None:
             route.failed += 1
-        return failure(plain_fault(Code.CANCELLED), work.correlation_id, trace_id)
+        return failure(plain_fault(Code.CANCELLED), request.correlation_id, trace_id)
+
+    async def _handle_event(self, link: Link, event: Event, trace_id: str, whole: object) -> None:
+        route: Route | None = None
+        try:
+            route, params, message = self.resolver.resolve_default(link, event, trace_id, whole)
+            await self._invoker.run(route, message, params, None)
+            route.handled += 1
+        except Exception as error:
+            fault_of(error, route, link.id, trace_id)
+
+
+def trace_id_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return the trace id of a request: its `traceId`, else the `x-trace-id` of its `headers`, else None."""
+    headers = metadata.get("headers")
+    inner = headers.get("x-trace-id") if isinstance(headers, dict) else None
+    return next((given for given in (metadata.get("traceId"), inner) if valid_trace_id(given)), None)

@@ -1,159 +1,91 @@
-"""What clients send, as work: decoded where it is small, put into the backlog of the connection's worker.
-
-A large message is decoded when its turn comes, since decoded values can be twenty times as large as their bytes; until
-then, and when it is refused, only what tells envelopes apart is read of it.
-"""
+"""Takes what clients send: decodes a small message and puts it into the backlog of the connection's worker."""
 
 from __future__ import annotations
 
-from time import monotonic, time
-from typing import TYPE_CHECKING
+from time import time
 
 from mycelia.protocol.wire.codes import Code
-from mycelia.protocol.wire.envelope import Envelope, Event, ProtocolFault, Request, Response
+from mycelia.protocol.wire.envelope import ProtocolFault, Response
 from mycelia.realtime.connection.encoder import LARGE_BYTES
-from mycelia.realtime.inbound.worker import Raw, Work, Worker
-from mycelia.realtime.outbound.responder import Responder
-from mycelia.realtime.outbound.transforms import Transforms
-from mycelia.scheduling.fair_scheduler import LONG_ITERATION
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.work import LinkWorker, UntransformedMessage, Work
+from mycelia.realtime.inbound.decoder import Decoder
+from mycelia.realtime.inbound.worker import Worker, WorkerPorts
 
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
-    from mycelia.realtime.inbound.dispatcher import Dispatch
-
-__all__ = ["Intake"]
+__all__ = ["Receiver"]
 
 
-class Intake:
-    """Takes the messages of all open connections of one subsystem."""
+class Receiver:
+    """Takes the messages of all open connections of one subsystem.
 
-    def __init__(self, dispatch: Dispatch, transforms: Transforms, responder: Responder) -> None:
-        self._dispatch, self._transforms, self._responder = dispatch, transforms, responder
-        self._plain = transforms.incoming is None
-        self.unmatched_responses = 0
+    Args:
+        decoder: Decodes messages.
+        workers: What the workers share.
+    """
 
-    def received(self, connection: WebSocketConnection, payload: bytes, binary: bool) -> None:
-        """One message of an open connection: decodes it and puts it into the worker's backlog.
+    def __init__(self, decoder: Decoder, workers: WorkerPorts) -> None:
+        self._decoder, self._workers = decoder, workers
 
-        At the bound of the backlog reading pauses.
+    def receive(self, link: Link, payload: bytes, binary: bool) -> None:
+        """Take one message of an open link. At the bound of the backlog the peer is paused.
+
+        A large message is decoded when its turn comes. It is decoded here only if it may be a response that a handler
+        waits for.
         """
-        connection.active_at = time()
-        dialect = connection.dialect
+        link.active_at = time()
+        encoder, decoder = link.encoder, self._decoder
         work: Work = None
         try:
-            if binary is not dialect.binary:
-                kind = "a binary" if dialect.binary else "a text"
+            if binary is not encoder.binary:
+                kind = "a binary" if encoder.binary else "a text"
                 raise ProtocolFault(Code.UNSUPPORTED_DATA, f"expected {kind} message with this codec")
-            large = len(payload) > LARGE_BYTES
-            if large and (connection.asking is None or not self._may_be_awaited(connection, payload)):
-                pass  # it can be decoded when its turn comes
-            elif self._plain:
-                envelope = dialect.decode_large(payload) if large else dialect.decode(payload)
+            if len(payload) > LARGE_BYTES:
+                if self._may_be_awaited(link, payload):
+                    encoder.check_count(payload)
+                    work = decoder.decode(link, payload)
+                    if work is None:
+                        return
+            elif decoder.decodes_envelopes:  # the ordinary case, without another call
+                envelope = encoder.decode(payload)
                 if type(envelope) is Response:
-                    self._answered(connection, envelope)
+                    decoder.deliver(link, envelope)
                     return
                 work = envelope  # type: ignore[assignment]  # mypy does not narrow a union by `type(x) is`
             else:
-                work = Raw(dialect.decode_value(payload))
-                asking = connection.asking
-                if (
-                    asking is not None
-                    and isinstance(work.value, dict)
-                    and asking.claims(work.value.get("correlationId"))
-                ):
-                    # A response that a handler awaits does not wait behind it.
-                    self._dispatch.runtime.own(self._answer_quietly(connection, work), name="mycelia-response")
+                work = decoder.decode(link, payload)
+                if work is None:
                     return
         except ProtocolFault as fault:
-            self._fail(connection, payload, fault)
+            decoder.fail(link, payload, fault)
             return
-        worker = connection.worker
+        if type(work) is UntransformedMessage and self._take_response(link, work):
+            return
+        worker = link.worker
         if worker is None:
-            worker = connection.worker = Worker(connection, self._dispatch)
+            worker = link.worker = Worker(link, self._workers)
         worker.put(work, payload)
 
-    def refuse(self, connection: WebSocketConnection, work: Work, payload: bytes) -> None:
-        """Answers a message that found the backlog full. `work` is what has been made of it, None for nothing yet; a
-        response that is awaited is still given to whoever awaits it.
+    def _may_be_awaited(self, link: Link, payload: bytes) -> bool:
+        """Return True if a large message may be the response that a handler waits for."""
+        if link.session.pending_requests is None:
+            return False
+        return self._decoder.transforms_messages or type(link.encoder.peek(payload)) is Response
+
+    def _take_response(self, link: Link, message: UntransformedMessage) -> bool:
+        """Transform a response that a handler waits for. Return False if the message is not such a response.
+
+        The response must not wait behind the handler in the backlog.
         """
-        if work is None:
-            envelope = connection.dialect.skim(payload) if len(payload) > LARGE_BYTES else None
-            if isinstance(envelope, Response):
-                asking = connection.asking
-                if asking is None or not asking.awaits(envelope.correlation_id):
-                    self.unmatched_responses += 1
-                    return
-                envelope = None
-            work = self.decode(connection, payload) if envelope is None else envelope
-        self._responder.refuse(connection, work)
+        pending, value = link.session.pending_requests, message.value
+        if pending is None or not isinstance(value, dict) or not pending.claims(value.get("correlationId")):
+            return False
+        self._workers.tasks.spawn(self._transform_response(link, message), name="mycelia-response")
+        return True
 
-    def _may_be_awaited(self, connection: WebSocketConnection, payload: bytes) -> bool:
-        """Whether a large message may be the response that a handler waits for, and must not wait behind it."""
-        return not self._plain or type(connection.dialect.skim(payload)) is Response
-
-    def decode(self, connection: WebSocketConnection, payload: bytes, *, counted: bool = False) -> Work:
-        """What a large message holds; None when that has been dealt with."""
-        dialect = connection.dialect
-        try:
-            if not counted:
-                dialect.check_count(payload)
-            if not self._plain:
-                return Raw(dialect.codec.decode_value(payload))
-            envelope = dialect.decode(payload)
-        except ProtocolFault as fault:
-            self._fail(connection, payload, fault)
-            return None
-        return self._unless_response(connection, envelope)
-
-    async def decode_in_turn(self, connection: WebSocketConnection, payload: bytes) -> Work:
-        """What a large message holds, with a turn of the loop for each piece of the work; None when dealt with."""
-        batons = self._dispatch.batons
-        await batons.acquire(exclusive=True)
-        began = monotonic()
-        try:
-            connection.dialect.check_count(payload)
-        except ProtocolFault as fault:
-            await batons.acquire(exclusive=True)
-            self._fail(connection, payload, fault)
-            return None
-        if monotonic() - began > LONG_ITERATION:
-            await batons.acquire(exclusive=True)
-            began = monotonic()
-        work = self.decode(connection, payload, counted=True)
-        if monotonic() - began > LONG_ITERATION:
-            await batons.acquire(exclusive=True)  # what follows, and its reply, may take as long once more
-        return work
-
-    async def transformed(self, connection: WebSocketConnection, raw: Raw) -> Request | Event | None:
-        """What the application's transform makes of a message; None when that has been dealt with."""
-        try:
-            envelope = await self._transforms.read(raw, connection.id)
-        except ProtocolFault as fault:
-            self._responder.fail(connection, fault)
-            return None
-        return self._unless_response(connection, envelope)
-
-    def _fail(self, connection: WebSocketConnection, payload: bytes, fault: ProtocolFault) -> None:
-        """Answers what cannot be decoded; a large message that was not looked at is asked for its correlation id."""
-        if fault.correlation_id is None and len(payload) > LARGE_BYTES:
-            outline = connection.dialect.skim(payload)
-            fault.correlation_id = outline.correlation_id if isinstance(outline, Request) else None
-        self._responder.fail(connection, fault)
-
-    def _unless_response(self, connection: WebSocketConnection, envelope: Envelope) -> Request | Event | None:
-        """The envelope, but a response is given to whoever awaits it."""
-        if isinstance(envelope, Response):
-            self._answered(connection, envelope)
-            return None
-        return envelope
-
-    async def _answer_quietly(self, connection: WebSocketConnection, raw: Raw) -> None:
-        envelope = await self.transformed(connection, raw)
-        if envelope is not None:
-            if connection.worker is None:
-                connection.worker = Worker(connection, self._dispatch)
-            connection.worker.put(envelope, b"")
-
-    def _answered(self, connection: WebSocketConnection, response: Response) -> None:
-        if not (connection.asking is not None and connection.asking.answered(response)):
-            self.unmatched_responses += 1
+    async def _transform_response(self, link: Link, message: UntransformedMessage) -> None:
+        envelope = await self._decoder.transform(link, message)
+        if envelope is not None and link.is_open:
+            worker: LinkWorker | None = link.worker
+            if worker is None:
+                worker = link.worker = Worker(link, self._workers)
+            worker.put(envelope, b"")

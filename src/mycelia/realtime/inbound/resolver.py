@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mycelia.errors import InvalidPath, MyceliaError, NoRoute, RateLimited, RouteError
 from mycelia.kernel.routing.handler import compile_plan
 from mycelia.kernel.routing.path import Pattern, canonical, check_path, fill
 from mycelia.kernel.routing.router import Route, Router, RouteSettings
+from mycelia.kernel.system import MessageSystem
 from mycelia.protocol.wire.envelope import Event, Request, to_mapping
+from mycelia.realtime.config.sections import RoutingConfig
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.work import RateLimitedRequest
 from mycelia.realtime.inbound.client_message import ClientMessage
-from mycelia.realtime.limits.message_rate_limits import Refused
-
-if TYPE_CHECKING:
-    from mycelia.kernel.system import MessageSystem
-    from mycelia.realtime.config.config import RoutingConfig
-    from mycelia.realtime.connection.connection import WebSocketConnection
 
 __all__ = ["Resolver", "Target", "handler_route"]
 
@@ -25,7 +23,11 @@ Target = tuple[Route, Mapping[str, str], ClientMessage]
 
 
 def handler_route(path: str, handler: Callable[..., Any], settings: RouteSettings) -> Route:
-    """The route of `register_message_handler`, for all clients unless `settings` say otherwise. Raises RouteError."""
+    """Return the route of `register_message_handler`. It is exposed to all clients unless `settings` restrict it.
+
+    Raises:
+        RouteError: The settings hide the route or mark it as a default.
+    """
     pattern = Pattern.parse(path)
     kept: RouteSettings = {"expose": True, **settings}
     if not kept["expose"] or kept.get("default"):
@@ -35,52 +37,106 @@ def handler_route(path: str, handler: Callable[..., Any], settings: RouteSetting
 
 
 class Resolver:
-    """In this order: a handler of `register_message_handler`, an exposed route, the application's own handler
-    of the default path with the whole envelope as body; else NoRoute (architecture §4).
+    """Finds the target of a request, in this order.
+
+    1. A handler of `register_message_handler`.
+    2. An exposed route.
+    3. The application's own handler of the default path, with the whole envelope as body.
+    4. NoRoute.
+
+    Args:
+        system: The message system.
+        own: The name of the WebSocket subsystem.
+        routing: The section `routing`.
+
+    Attributes:
+        handlers: The handlers of `register_message_handler`.
+        has_handlers: True if there are such handlers; the worker's fast path then does not apply.
     """
 
     def __init__(self, system: MessageSystem, own: str, routing: RoutingConfig) -> None:
         self._system, self._own, self._routing = system, f"{own}://", routing
         self.handlers = Router()
-        self.custom = False  # whether the hot path must ask here: `handlers` has some
+        self.has_handlers = False
 
     def add(self, route: Route, replace: bool) -> None:
-        """Adds a handler of `register_message_handler`."""
+        """Add a handler of `register_message_handler`."""
         self.handlers.add(route, replace)
-        self.custom = True
+        self.has_handlers = True
 
     def exposes(self, path: str) -> bool:
-        """Whether `routing.expose` opens a path to clients; never one of this subsystem's own."""
+        """Return True if `routing.expose` opens a path to clients. The subsystem's own paths are never opened."""
         return not path.startswith(self._own) and any(
             path == pattern or (pattern.endswith("*") and path.startswith(pattern[:-1]))
             for pattern in self._routing.expose
         )
 
-    def resolve(self, connection: WebSocketConnection, work: Request, trace_id: str, whole: object) -> Target:
-        """The target of a request. Raises NoRoute for what clients may not call, and InvalidPath.
+    def handles_default_path(self) -> bool:
+        """Return True if the application itself handles the default path."""
+        return self._own_default() is not None
 
-        `whole` is the message that the request was decoded from, for the default path: encoded, or as a mapping.
+    def resolve(self, link: Link, request: Request, trace_id: str, whole: object) -> Target:
+        """Return the route, the path parameters and the message of a request.
+
+        Args:
+            link: The link that the request came from.
+            request: The decoded request.
+            trace_id: The trace id of the request.
+            whole: What the request was decoded from, for the default path: the payload, or the decoded value.
+
+        Raises:
+            NoRoute: Clients may not call the path, or nothing handles it.
+            InvalidPath: The path, or a parameter of it, is not valid.
+            RateLimited: The request exceeded a rate limit when it was received.
         """
-        if type(work) is Refused:
-            raise RateLimited("a message", work.wait)
-        if work.path is None:
-            return self.default(connection, work, trace_id, whole)
-        path, _ = fill(work.path, work.body)
+        if type(request) is RateLimitedRequest:
+            raise RateLimited("a message", request.wait)
+        if request.path is None:
+            return self.resolve_default(link, request, trace_id, whole)
+        path, _ = fill(request.path, request.body)
         found = self.handlers.match(path)
         if found is None:
             found = self._exposed(path)
         if found is not None:
             if "%" in path and "%" not in found[0].path:
                 path = canonical(path)
-            return found[0], found[1], ClientMessage(path, work.body, connection, work, trace_id)
-        if self.default_is_own():
-            return self.default(connection, work, trace_id, whole)
-        raise NoRoute(path)
+            return found[0], found[1], ClientMessage(path, request.body, link.session, request, trace_id)
+        default = self._own_default()
+        if default is None:
+            raise NoRoute(path)
+        return self._default_target(default, link, request, trace_id, whole)
+
+    def resolve_default(self, link: Link, work: Request | Event, trace_id: str, whole: object) -> Target:
+        """Return the target of a request without a path, or of an event. The default path needs no `expose`."""
+        found = self._system.resolve(self._routing.default_path)
+        return self._default_target(found, link, work, trace_id, whole)
+
+    def _default_target(
+        self,
+        found: tuple[Route, Mapping[str, str]],
+        link: Link,
+        work: Request | Event,
+        trace_id: str,
+        whole: object,
+    ) -> Target:
+        """Return the target of the default path. Its body is the envelope with every key that the client sent.
+
+        The keys of a request are in the body even if the client left them out.
+        """
+        route, params = found
+        value = link.encoder.codec.decode_value(whole) if isinstance(whole, bytes) and whole else whole
+        given = value if isinstance(value, Mapping) else to_mapping(work)
+        body = {**_REQUEST, **given} if isinstance(work, Request) else dict(given)
+        return route, params, ClientMessage(self._routing.default_path, body, link.session, work, trace_id)
 
     def _exposed(self, path: str) -> tuple[Route, Mapping[str, str]] | None:
-        """The exposed route of a path. Raises NoRoute for what is no path in a subsystem, and InvalidPath.
+        """Return the exposed route of a path and its parameters; None if there is none.
 
-        A private path and an absent one take the same steps, so that not even the time they take tells them apart.
+        A private path and an absent path take the same steps, so that the response time does not tell them apart.
+
+        Raises:
+            NoRoute: The path is private and not valid.
+            InvalidPath: A parameter of an exposed route is not valid, or the path names no subsystem.
         """
         try:
             found = self._system.match(path)
@@ -89,7 +145,7 @@ class Resolver:
                 return found
             check_path(path)
         except InvalidPath as fault:
-            # Only an exposed route may say what is wrong with its parameter; that it is no path at all may be said.
+            # Only an exposed route may reveal what is wrong with its parameter.
             if fault.route is None and "://" not in path:
                 raise
             if not (isinstance(fault.route, Route) and (fault.route.expose or self.exposes(path))):
@@ -97,23 +153,10 @@ class Resolver:
             raise
         return None
 
-    def default(self, connection: WebSocketConnection, work: Request | Event, trace_id: str, whole: object) -> Target:
-        """The target of the default path, which needs no `expose`.
-
-        Its message's body is the envelope with all that the client put there; the keys of a request are there
-        even when the client left them out.
-        """
-        path = self._routing.default_path
-        route, params = self._system.resolve(path)
-        value = connection.dialect.codec.decode_value(whole) if isinstance(whole, bytes) and whole else whole
-        given = value if isinstance(value, Mapping) else to_mapping(work)
-        body = {**_REQUEST, **given} if isinstance(work, Request) else dict(given)
-        return route, params, ClientMessage(path, body, connection, work, trace_id)
-
-    def default_is_own(self) -> bool:
-        """Whether the application itself handles the default path."""
+    def _own_default(self) -> tuple[Route, Mapping[str, str]] | None:
+        """Return the application's own route of the default path; None if only the built-in one exists."""
         try:
-            route, _ = self._system.resolve(self._routing.default_path)
+            found = self._system.resolve(self._routing.default_path)
         except MyceliaError:
-            return False
-        return not route.default
+            return None
+        return None if found[0].default else found

@@ -1,4 +1,4 @@
-"""The life of a connection as the application sees it, and taking the server out of service.
+"""The life of a connection as the application sees it, and the drain of the server.
 
 May import every package of `realtime` but `overload`.
 """

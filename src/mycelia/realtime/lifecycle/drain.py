@@ -1,8 +1,8 @@
-"""Taking a server out of service without losing anything that it accepted.
+"""Takes a server out of service without losing anything that it accepted.
 
-Every connection gets a moment within the window. Until then it is served as always; then what it still sends is
-refused, what it has sent is answered, and it is closed with 1012. Those who speak a subprotocol of Mycelia are told
-their moment beforehand, so that they come back one by one and not all at once.
+Every connection gets a moment within the window. Until that moment it is served as before. Then the server refuses new
+requests, answers accepted ones, and closes the connection with 1012. Clients that speak a subprotocol of Mycelia learn
+their moment beforehand, so that they do not all reconnect at once.
 """
 
 from __future__ import annotations
@@ -11,143 +11,126 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from mycelia.config.sections import between, check_fields, seconds
 from mycelia.protocol.wire.codes import Close
+from mycelia.realtime.connection.connection import ConnectionState
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.registry import ConnectionRegistry
 from mycelia.realtime.connection.send_queue import Overflow
-from mycelia.realtime.connection.state import Phase
-from mycelia.realtime.outbound.system_events import notice
+from mycelia.realtime.outbound.system_events import system_event
 
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
-    from mycelia.realtime.core import Runtime
-
-__all__ = ["Drain", "DrainConfig"]
+__all__ = ["Drain"]
 
 logger = logging.getLogger("mycelia.websocket")
 
-_BATCH = 200  # connections that are told or closed before others get their turn
-_STEPS = 40  # how many looks a window is divided into
-_LAST_PART = 0.2  # of the time, and a second at most: for answers to what has to be cut short
-
-
-@dataclass(frozen=True, slots=True)
-class DrainConfig:
-    """How a server is taken out of service (section `drain`)."""
-
-    window: float = seconds(10.0)
-
-    def __post_init__(self) -> None:
-        check_fields("drain", self)
-        between("drain.window", self.window, 0, 86400.0, " seconds")
+_BATCH = 200  # connections that are advised or closed before other work gets its turn
+_STEPS = 40  # checks in one window
+_LAST_PART = 0.2  # of the deadline, one second at most: for the answers to requests that are cut short
 
 
 class Drain:
-    """One drain of one subsystem; `chance` gives numbers from 0 to 1."""
+    """One drain of one subsystem.
 
-    def __init__(self, runtime: Runtime, window: float, chance: Callable[[], float] = random.random) -> None:
-        self._runtime, self._window, self._chance = runtime, window, chance
-        self._moments: dict[WebSocketConnection, float] = {}
+    Args:
+        registry: All links.
+        is_sending: Returns True if a response of a link has not been written yet.
+        window: The time over which the closes are spread, in seconds.
+        chance: Returns a random number between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        registry: ConnectionRegistry,
+        is_sending: Callable[[Link], bool],
+        window: float,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._registry, self._is_sending, self._window, self._chance = registry, is_sending, window, chance
+        self._moments: dict[Link, float] = {}
 
     async def run(self, deadline: float) -> None:
-        """Returns when everybody is gone, after `deadline` seconds at the latest.
+        """Close every connection. Cancelling this leaves the rest to `stop`.
 
-        Shortly before that, what still waits is answered OVERLOADED and what still runs is cancelled and answered
-        CANCELLED; who has not gone by the deadline is cut off. Cancelling it leaves the rest to `stop`.
+        Shortly before the deadline, waiting requests are answered OVERLOADED. Running ones are cancelled and answered
+        CANCELLED. Connections that are left at the deadline are aborted.
+
+        Args:
+            deadline: The longest time that the drain may take, in seconds.
         """
         loop = asyncio.get_running_loop()
-        end = loop.time() + deadline
-        last = end - min(1.0, deadline * _LAST_PART)
-        window = min(self._window, last - loop.time())
-        step = min(0.25, max(0.01, window / _STEPS))
-        logger.info("draining: %d connections, %.1f s at most", len(self._living()), deadline)
         begun = loop.time()
-        while self._living() and loop.time() < last:
+        end = begun + deadline
+        last = end - min(1.0, deadline * _LAST_PART)
+        window = min(self._window, last - begun)
+        step = min(0.25, max(0.01, window / _STEPS))
+        logger.info("draining: %d connections, %.1f s at most", len(self._left()), deadline)
+        while self._left() and loop.time() < last:
             await self._advise(begun, window)
             await self._close_idle(loop.time())
-            await self._runtime.connections.wait_until_left(min(step, last - loop.time()))
-        if self._living():
+            await self._registry.wait_for_transports(min(step, last - loop.time()))
+        if self._left():
             await self._cut_short(end, step)
-        for connection in self._living():
-            if connection.transport is not None:
-                connection.transport.abort()
+        for link in self._left():
+            if link.transport is not None:
+                link.transport.abort()
 
-    def _living(self) -> list[WebSocketConnection]:
-        return self._runtime.connections.living()
+    def _left(self) -> list[Link]:
+        return self._registry.with_transport()
 
     async def _advise(self, begun: float, window: float) -> None:
-        """Gives a moment to everybody who has none, and tells it to those who understand."""
-        fresh = [each for each in self._living() if each not in self._moments]
-        for number, connection in enumerate(fresh, 1):
+        """Give every new link its moment, and tell the client if it understands that."""
+        fresh = [link for link in self._left() if link not in self._moments]
+        for number, link in enumerate(fresh, 1):
             wait = self._chance() * window
-            self._moments[connection] = begun + wait
-            if connection.is_open:
-                _tell(connection, int(wait * 1000))
+            self._moments[link] = begun + wait
+            if link.is_open and (packet := _advice(link, wait)):
+                link.push(packet, Overflow.DROP_NEWEST)
             if not number % _BATCH:
                 await asyncio.sleep(0)
 
     async def _close_idle(self, now: float) -> None:
-        """Closes those whose moment has come and who have been answered everything."""
-        closed, responding = 0, self._runtime.task_names()
-        for connection in self._living():
-            if self._moments.get(connection, now) > now:
+        """Close the links whose moment has come and whose requests are answered."""
+        closed = 0
+        for link in self._left():
+            if self._moments.get(link, now) > now:
                 continue
-            if connection.is_open:
-                self._runtime.shedding.begin(connection, final=True)
-                if not _answered(connection) or f"mycelia-response-{connection.id}" in responding:
+            if link.is_open:
+                link.refuse_requests()
+                if not self._is_answered(link):
                     continue
-            elif connection.phase is not Phase.PENDING:
+            elif link.state is not ConnectionState.PENDING:
                 continue
-            connection.close(Close.SERVICE_RESTART, "the server restarts")
+            link.close(Close.SERVICE_RESTART, "the server restarts")
             closed += 1
             if not closed % _BATCH:
                 await asyncio.sleep(0)
 
     async def _cut_short(self, end: float, step: float) -> None:
-        """The time is up: answers what was accepted, in the little that is left of it, and closes."""
+        """Answer what was accepted in the little time that is left, and close everything."""
         loop = asyncio.get_running_loop()
         cut = 0
-        for connection in self._living():
-            self._runtime.shedding.begin(connection, final=True)
-            if connection.is_open:
-                cut += _cut_short(self._runtime, connection)
+        for link in self._left():
+            link.refuse_requests()
+            if link.is_open and link.worker is not None:
+                cut += link.worker.cut_short()
         if cut:
             logger.warning("draining takes too long: %d requests are cut short", cut)
-        while self._living() and loop.time() < end - step:
-            for connection in self._living():
-                self._moments[connection] = 0.0
+        while self._left() and loop.time() < end - step:
+            for link in self._left():
+                self._moments[link] = 0.0
             await self._close_idle(loop.time())
-            await self._runtime.connections.wait_until_left(min(step, end - loop.time()))
-        for connection in self._living():
-            connection.close(Close.SERVICE_RESTART, "the server restarts")
-        await self._runtime.connections.wait_until_left(end - loop.time())
+            await self._registry.wait_for_transports(min(step, end - loop.time()))
+        for link in self._left():
+            link.close(Close.SERVICE_RESTART, "the server restarts")
+        await self._registry.wait_for_transports(end - loop.time())
+
+    def _is_answered(self, link: Link) -> bool:
+        """Return True if no request of a link waits or runs, and the operating system has taken every answer."""
+        worker, transport = link.worker, link.transport
+        is_idle = worker is None or worker.is_idle
+        has_written = link.can_write_directly and transport is not None and not transport.buffered
+        return is_idle and has_written and not self._is_sending(link)
 
 
-def _tell(connection: WebSocketConnection, milliseconds: int) -> None:
-    """The advice, for those who asked for frames of this kind by their subprotocol."""
-    if packet := notice(connection, "websocket.reconnect", {"afterMs": milliseconds}):
-        connection.push(packet, Overflow.DROP_NEWEST)
-
-
-def _answered(connection: WebSocketConnection) -> bool:
-    """Whether nothing that it sent waits, runs, or has an answer that the system has not taken yet."""
-    worker, transport = connection.worker, connection.transport
-    return (worker is None or worker.idle) and connection.plain and transport is not None and not transport.buffered
-
-
-def _cut_short(runtime: Runtime, connection: WebSocketConnection) -> int:
-    """Refuses what waits and cancels what runs, both with an answer; returns how many that are."""
-    worker = connection.worker
-    if worker is None or worker.idle:
-        return 0
-    cut = worker.unanswered
-    while worker.backlog:
-        work, payload = worker.backlog.popleft()
-        worker.backlog_bytes -= len(payload)
-        runtime.dispatch.intake.refuse(connection, work, payload)
-    for task in worker.tasks:
-        if task is not worker.task or worker.asleep is None:
-            task.cancel()
-    return cut
+def _advice(link: Link, seconds: float) -> bytes:
+    return system_event(link.session, "websocket.reconnect", {"afterMs": int(seconds * 1000)})

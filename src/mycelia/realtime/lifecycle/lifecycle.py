@@ -1,303 +1,229 @@
-"""`connect`, `disconnect` exactly once, and `error`: what the application is told of a connection's life.
+"""The life of a connection: `connect`, then `disconnect` exactly once, and `error` before it after a fault.
 
-A connection whose application has nothing to say about `connect` is accepted at once, without a task. Else it
-is pending until its handlers have answered: refused is only `success: false` or Unauthorized (4401), or the
-code FORBIDDEN (4403); any other exception is 1011, the deadline 4408 (architecture §5).
+A connection without a `connect` handler and without authentication is accepted at once, without a task. Any other
+connection is pending until its handlers have answered. `success: false`, Unauthorized (4401) and the code FORBIDDEN
+(4403) refuse it. Any other exception closes it with 1011, and the deadline with 4408.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from mycelia.auth.login_throttle import is_guess
-from mycelia.errors import ConfigError, Forbidden, HandlerError, Unauthorized
+from mycelia.errors import Forbidden, HandlerError, Unauthorized
 from mycelia.kernel.messages.context import CURRENT
-from mycelia.kernel.messages.message import new_trace_id
-from mycelia.kernel.messages.outcome import read
-from mycelia.kernel.routing.handler import compile_plan
-from mycelia.kernel.routing.path import Pattern
-from mycelia.kernel.routing.router import NO_PARAMS, Route
 from mycelia.protocol.wire.codes import Close, Code
-from mycelia.protocol.ws.handshake import Handshake, public_view
+from mycelia.protocol.ws.handshake import public_view
+from mycelia.realtime.authentication.authentication import Authentication
 from mycelia.realtime.authentication.first_message import FirstMessage
-from mycelia.realtime.connection.connection import WebSocketConnection
+from mycelia.realtime.authentication.login import CloseReason, Login
+from mycelia.realtime.config.sections import ConnectionConfig
+from mycelia.realtime.connection.connection import ConnectionState
+from mycelia.realtime.connection.link import Link
 from mycelia.realtime.connection.principal import identity_of
-from mycelia.realtime.connection.state import Phase
-from mycelia.realtime.inbound.client_message import ClientMessage
+from mycelia.realtime.connection.registry import ConnectionRegistry
+from mycelia.realtime.connection.work import LinkWorker, PendingHandshake
 from mycelia.realtime.inbound.invoke import clear_cancellation
-from mycelia.realtime.outbound.system_events import notice
+from mycelia.realtime.lifecycle.event_handlers import EventHandlers, close_reason
+from mycelia.realtime.limits.message_rate_limits import MessageRateLimits
+from mycelia.realtime.limits.principal_limit import TOO_MANY, PrincipalLimit
+from mycelia.realtime.liveness.heartbeat import Heartbeat
+from mycelia.realtime.outbound.system_events import system_event
+from mycelia.realtime.service_state import ServiceState
+from mycelia.scheduling.task_owner import TaskOwner
 from mycelia.serving.error_responses import apology
 
-if TYPE_CHECKING:
-    from mycelia.realtime.core import Runtime
-    from mycelia.realtime.inbound.worker import Worker
-
-__all__ = ["ConnectionEvent", "Lifecycle"]
+__all__ = ["Lifecycle"]
 
 logger = logging.getLogger("mycelia.websocket")
 
-ConnectionEvent = Literal["connect", "disconnect", "error", "expiring"]
-_EVENTS: tuple[ConnectionEvent, ...] = ("connect", "disconnect", "error", "expiring")
-
 
 class Lifecycle:
-    """Runs the application's handlers of connection events."""
+    """Takes links from their handshake to their `disconnect`.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._handlers: dict[str, list[Route]] = {event: [] for event in _EVENTS}
-        self._requests: dict[WebSocketConnection, Handshake] = {}
-        self._connecting: dict[WebSocketConnection, asyncio.Task[Any]] = {}
-        self._faults: dict[WebSocketConnection, tuple[int, str]] = {}
-        self._told: set[WebSocketConnection] = set()  # `connect` was sent, `disconnect` is owed
+    Args:
+        config: The section `connection`.
+        connections_per_address: The most links of one address that may be closing with pending requests; 0 for no
+            limit.
+        registry: All links.
+        events: The application's handlers.
+        authentication: Watches the expiry of credentials.
+        login: Identifies pending connections.
+        heartbeat: Checks open links.
+        rates: Limits messages.
+        principals: Limits the connections of a principal.
+        tasks: Owns the tasks of handlers.
+        state: Tells whether the server stops.
+    """
 
-    def register(self, event: ConnectionEvent, handler: Any) -> None:
-        """Adds a handler that runs after the route of the event. ConfigError for an unknown event."""
-        if event not in _EVENTS:
-            raise ConfigError("event", f"expected one of {', '.join(_EVENTS)}, got {event!r}")
-        pattern = Pattern.parse(f"{self._runtime.subsystem.name}://{event}")
-        route = Route(pattern, handler, compile_plan(handler, pattern))
-        self._handlers[event].append(route)
-        self._runtime.subsystem.adopt(route)
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        connections_per_address: int,
+        *,
+        registry: ConnectionRegistry,
+        events: EventHandlers,
+        authentication: Authentication,
+        login: Login,
+        heartbeat: Heartbeat,
+        rates: MessageRateLimits,
+        principals: PrincipalLimit,
+        tasks: TaskOwner,
+        state: ServiceState,
+    ) -> None:
+        self._config, self._connections_per_address = config, connections_per_address
+        self._registry, self._events, self._authentication, self._login = registry, events, authentication, login
+        self._heartbeat, self._rates, self._principals = heartbeat, rates, principals
+        self._tasks, self._state = tasks, state
+        self._connecting: dict[Link, asyncio.Task[Any]] = {}
+        self._connected: set[Link] = set()  # `connect` was sent, so `disconnect` will be
 
-    # -- what happens to a connection ------------------------------------------------------------------
+    # -- what happens to a link ------------------------------------------------------------------------
 
-    def expect(self, connection: WebSocketConnection, request: Handshake) -> None:
-        """The gate accepted this handshake; keeps it for the `connect` message, if anybody wants one."""
-        if self._routes("connect") or self._runtime.authentication.concerns(request):
-            self._requests[connection] = request
+    def expect(self, link: Link, handshake: PendingHandshake) -> None:
+        """Keep an accepted handshake for `connect`, if a handler or an authenticator wants to see it."""
+        if self._events.has("connect") or self._login.is_needed(handshake.credential):
+            link.handshake = handshake
 
-    def opened(self, connection: WebSocketConnection) -> None:
-        """The 101 is out."""
-        request = self._requests.pop(connection, None)
-        if request is None:
-            self._told.add(connection)
-            self._accept(connection)
+    def opened(self, link: Link) -> None:
+        """Accept a link, or ask the authenticator and the `connect` handlers first."""
+        handshake, link.handshake = link.handshake, None
+        if handshake is None:
+            self._connected.add(link)
+            self._accept(link)
             return
-        self._connecting[connection] = self._runtime.own(
-            self._connect(connection, request, self._runtime.authentication.listen(connection, request)),
-            name=f"mycelia-connect-{connection.id}",
-        )
+        first = self._login.first_message(link, handshake.credential)
+        work = self._connect(link, handshake, first)
+        self._connecting[link] = self._tasks.spawn(work, name=f"mycelia-connect-{link.id}")
 
-    def expiring(self, connection: WebSocketConnection, left: float) -> None:
-        """The credential of an open connection expires in `left` seconds."""
-        if self._routes("expiring") and (identity := identity_of(connection)) is not None:
-            body = {"connectionId": connection.id, **self._runtime.authentication.describe(identity)}
-            self._runtime.own(self._tell("expiring", connection, body), name=f"mycelia-expiring-{connection.id}")
-
-    def wants(self, event: ConnectionEvent) -> bool:
-        """Whether the application has something to say about an event."""
-        return bool(self._routes(event))
-
-    def failed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
-        """The connection is about to be closed for a fault: network, protocol or time."""
-        if connection.phase is not Phase.CLOSED and connection not in self._faults:
-            self._runtime.refusals.failed(code)
-            self._faults.setdefault(connection, (int(code), reason))
-
-    def hang_up(self, connection: WebSocketConnection, code: Close, reason: str) -> None:
-        """Closes a connection for a fault, which `error` tells before `disconnect`."""
-        self.failed(connection, code, reason)
-        connection.close(code, reason)
-
-    def closed(self, connection: WebSocketConnection, code: int, reason: str) -> None:
-        """The transport is gone. Called once per connection that was opened."""
-        runtime = self._runtime
-        runtime.heartbeat.end(connection)
-        runtime.authentication.ended(connection)
-        runtime.throttle.forget(connection)
-        worker, connecting = connection.worker, self._connecting.pop(connection, None)
+    def closed(self, link: Link, code: int, reason: str) -> None:
+        """Release everything of a link whose transport is gone, and run its last handlers."""
+        self._heartbeat.end(link)
+        self._authentication.forget(link.session)
+        self._rates.forget(link)
+        worker, connecting = link.worker, self._connecting.pop(link, None)
         if connecting is not None:
             connecting.cancel()
-        if code == Close.ABNORMAL and connection.close_asked is None:
-            self.failed(connection, code, "the connection was lost without a Close")
-        connection.gone()
-        fault = self._faults.pop(connection, None)
-        if worker is None or fault is not None or connection.close_asked is not None or worker.idle:
-            parting = False
-            runtime.connections.leave(connection)
-        else:  # its client said goodbye behind what it sent
-            parting = runtime.connections.part(connection, runtime.config.limits.connections_per_address)
-        if worker is not None and not parting:
-            worker.leave()
-        owed = connection in self._told
-        self._told.discard(connection)
+        if code == Close.ABNORMAL and link.closed_with is None:
+            link.fail(code, "the connection was lost without a Close")
+        link.detach()
+        fault = link.fault
+        if worker is None or fault is not None or link.closed_with is not None or worker.is_idle:
+            has_requests = False
+            self._registry.leave(link)
+        else:  # the client sent a Close after its requests
+            has_requests = self._registry.leave_with_requests(link, self._connections_per_address)
+        if worker is not None and not has_requests:
+            worker.stop()
+        was_connected = link in self._connected
+        self._connected.discard(link)
         if fault is not None:
-            logger.info("connection %s failed: %d %s", connection.id, *fault)
-        tells = (fault is not None and self._routes("error")) or self._routes("disconnect")
-        if not (owed and tells) and not parting:
-            runtime.connections.forget(connection)
-            connection.forgotten()
+            logger.info("connection %s failed: %d %s", link.id, *fault)
+        has_handler = (fault is not None and self._events.has("error")) or self._events.has("disconnect")
+        if not (was_connected and has_handler) and not has_requests:
+            self._forget(link)
             return
-        farewell = self._farewell(connection, (code, reason), fault, connecting, worker)
-        runtime.own(farewell, name=f"mycelia-disconnect-{connection.id}")
+        work = self._disconnect(link, (code, reason), connecting, worker)
+        self._tasks.spawn(work, name=f"mycelia-disconnect-{link.id}")
 
-    # -- handlers ----------------------------------------------------------------------------------------
+    # -- connect ---------------------------------------------------------------------------------------
 
-    def _routes(self, event: ConnectionEvent) -> list[Route]:
-        """The application's handlers of an event: the route, unless it is the built-in one, then the others."""
-        subsystem = self._runtime.subsystem
-        found = subsystem.match(f"{subsystem.name}://{event}")
-        own = [found[0]] if found is not None and not found[0].default else []
-        return own + self._handlers[event]
-
-    async def _connect(self, connection: WebSocketConnection, request: Handshake, first: FirstMessage | None) -> None:
-        authentication = self._runtime.authentication
-        guess = True  # whether a token that `connect` refuses may be one
-        refusal: tuple[Close, str] | None = None
-        deadline = asyncio.timeout_at(self._deadline(connection))
+    async def _connect(self, link: Link, handshake: PendingHandshake, first: FirstMessage | None) -> None:
+        is_attempt = True  # True if a rejected token counts as a failed login
+        rejection: CloseReason | None = None
+        deadline = asyncio.timeout_at(self._deadline(link))
         try:
             async with deadline:
-                if authentication.active:
-                    refusal = await authentication.admit(connection, request, first)
-                if refusal is None and connection.phase is Phase.PENDING:
-                    self._told.add(connection)
-                    refusal = await self._ask(connection, public_view(request))
+                if self._authentication.is_active:
+                    rejection = await self._login.run(link, handshake.credential, first)
+                if rejection is None and link.state is ConnectionState.PENDING:
+                    self._connected.add(link)
+                    rejection = await self._events.ask_connect(link.session, public_view(handshake.request))
         except (Unauthorized, Forbidden, HandlerError) as error:
             if error.code in (Code.UNAUTHORIZED, Code.FORBIDDEN):
-                refusal, guess = _refused(error.code), is_guess(error)
+                rejection, is_attempt = close_reason(error.code), is_guess(error)
             else:
-                refusal = self._broken(connection, error)
+                rejection = self._connect_failed(link, error)
         except Exception as error:
             if isinstance(error, TimeoutError) and deadline.expired():
-                refusal = Close.AUTHENTICATION_TIMEOUT, "connect took too long"
-                self.failed(connection, *refusal)
+                rejection = Close.AUTHENTICATION_TIMEOUT, "connect took too long"
+                link.fail(*rejection)
             else:
-                refusal = self._broken(connection, error)
+                rejection = self._connect_failed(link, error)
         except asyncio.CancelledError as error:
-            if connection.phase is not Phase.PENDING or self._runtime.draining:
+            if link.state is not ConnectionState.PENDING or self._state.is_stopping:
                 raise
-            clear_cancellation()  # of the handler's own making
-            refusal = self._broken(connection, error)
-        if guess and refusal is not None and refusal[0] is Close.NOT_AUTHENTICATED:
-            authentication.turned_away(connection, request)
-        self._connecting.pop(connection, None)
-        if connection.phase is not Phase.PENDING:
+            clear_cancellation()  # the handler cancelled itself
+            rejection = self._connect_failed(link, error)
+        if is_attempt and rejection is not None and rejection[0] is Close.NOT_AUTHENTICATED:
+            self._login.count_rejected(link, handshake.credential)
+        self._connecting.pop(link, None)
+        if link.state is not ConnectionState.PENDING:
             return
-        if refusal is None:
-            CURRENT.set(None)  # what begins here outlives the `connect` message, which holds the token
-            self._accept(connection)
+        if rejection is None:
+            CURRENT.set(None)  # tasks that start here outlive the `connect` message, which holds the token
+            self._accept(link)
         else:
-            connection.close(*refusal)
+            link.close(*rejection)
 
-    async def _ask(self, connection: WebSocketConnection, body: dict[str, Any]) -> tuple[Close, str] | None:
-        """How the application refuses a connection; None when it accepts."""
-        for route in self._routes("connect"):
-            refusal = _verdict(await self._call(route, connection, body))
-            if refusal is not None:
-                return refusal
-        return None
-
-    def _deadline(self, connection: WebSocketConnection) -> float:
-        """By when it must be accepted, in the loop's time; counted from the TCP accept where that is known."""
-        given = None if connection.transport is None else connection.transport.deadline
+    def _deadline(self, link: Link) -> float:
+        """Return the time of the loop by which a link must be accepted; it runs from the TCP accept, if known."""
+        given = None if link.transport is None else link.transport.deadline
         if given is not None:
             return given
-        return asyncio.get_running_loop().time() + self._runtime.config.connection.connection_timeout
+        return asyncio.get_running_loop().time() + self._config.connection_timeout
 
-    def _broken(self, connection: WebSocketConnection, error: BaseException) -> tuple[Close, str]:
-        apology("a connect handler failed", connection.id, error, path=f"{self._runtime.subsystem.name}://connect")
-        refusal = Close.INTERNAL_ERROR, "connect failed"
-        self.failed(connection, *refusal)
-        return refusal
+    def _connect_failed(self, link: Link, error: BaseException) -> CloseReason:
+        apology("a connect handler failed", link.id, error, path=self._events.path_of("connect"))
+        rejection = Close.INTERNAL_ERROR, "connect failed"
+        link.fail(*rejection)
+        return rejection
 
-    def _accept(self, connection: WebSocketConnection) -> None:
-        greeting = notice(connection, "websocket.connected", self._introduction(connection))
-        connection.accepted = True  # from here on it has a principal
-        if not self._runtime.gate.claim(connection):
-            connection.accepted = False
-            connection.close(Close.ABUSE, "too many connections of this user")
+    def _accept(self, link: Link) -> None:
+        greeting = system_event(link.session, "websocket.connected", self._introduction(link))
+        link.session.accepted = True  # from here on the metadata can name a principal
+        if not self._principals.claim(link):
+            link.session.accepted = False
+            link.close(*TOO_MANY)
             return
-        self._runtime.connections.show(connection)
-        self._runtime.heartbeat.begin(connection)
-        connection.accept(greeting)
-        self._runtime.authentication.accepted(connection)
+        self._registry.publish(link)
+        self._heartbeat.begin(link)
+        link.accept(greeting)
+        self._authentication.watch(link.session)
 
-    def _introduction(self, connection: WebSocketConnection) -> dict[str, Any]:
-        limits = self._runtime.config.connection
-        beat = {"interval": int(limits.ping_interval * 1000), "timeout": int(limits.ping_timeout * 1000)}
-        identity = identity_of(connection)
-        known = {} if identity is None else {"authentication": self._runtime.authentication.describe(identity)}
-        return {"connectionId": connection.id, "heartbeat": beat, **known}
+    def _introduction(self, link: Link) -> dict[str, Any]:
+        """Return the data of `websocket.connected`."""
+        config, identity = self._config, identity_of(link.session)
+        heartbeat = {"interval": int(config.ping_interval * 1000), "timeout": int(config.ping_timeout * 1000)}
+        data = {"connectionId": link.id, "heartbeat": heartbeat}
+        return data if identity is None else {**data, "authentication": self._authentication.describe(identity)}
 
-    async def _farewell(
-        self,
-        connection: WebSocketConnection,
-        said: tuple[int, str],
-        fault: tuple[int, str] | None,
-        connecting: asyncio.Task[Any] | None,
-        worker: Worker | None,
+    # -- disconnect ------------------------------------------------------------------------------------
+
+    async def _disconnect(
+        self, link: Link, close: tuple[int, str], connecting: asyncio.Task[Any] | None, worker: LinkWorker | None
     ) -> None:
-        """`error` if there was a fault, then `disconnect`, after everything else of the connection has ended."""
-        seconds = self._runtime.config.connection.close_timeout
+        """Run `error` after a fault, then `disconnect`, after everything else of the connection has ended."""
+        seconds, connection, fault = self._config.close_timeout, link.session, link.fault
         try:
             tasks = [] if connecting is None else [connecting]
             if worker is not None:
-                if not worker.leaving:
-                    await worker.part(seconds)
-                    self._runtime.connections.parted(connection)
+                if not worker.is_stopping:
+                    await worker.finish(seconds)
+                    self._registry.finish_requests(link)
                 tasks += worker.tasks
             if tasks:
                 await asyncio.wait(tasks, timeout=seconds)
             if fault is not None:
                 body = {"code": Code.WEBSOCKET_ERROR.value, "closeCode": fault[0], "message": fault[1]}
-                await self._tell("error", connection, {**body, "connectionId": connection.id})
-            body = {
-                "connectionId": connection.id,
-                "code": said[0],
-                "reason": said[1],
-                "accepted": connection.accepted,
-            }
-            await self._tell("disconnect", connection, body)
+                await self._events.tell("error", connection, {**body, "connectionId": link.id})
+            body = {"connectionId": link.id, "code": close[0], "reason": close[1], "accepted": connection.accepted}
+            await self._events.tell("disconnect", connection, body)
         finally:
-            self._runtime.connections.forget(connection)
-            connection.forgotten()
+            self._forget(link)
 
-    async def _tell(self, event: ConnectionEvent, connection: WebSocketConnection, body: dict[str, Any]) -> None:
-        for route in self._routes(event):
-            try:
-                await self._call(route, connection, body)
-            except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and self._runtime.closing:
-                    raise
-                clear_cancellation()
-                apology(f"a handler of {event} failed", connection.id, error, path=route.path)
-
-    async def _call(self, route: Route, connection: WebSocketConnection, body: dict[str, Any]) -> Any:
-        message = ClientMessage(route.path, body, connection, None, new_trace_id())
-        options = connection.options
-        CURRENT.set((route, message, options))
-        try:
-            value = route.call(message, NO_PARAMS, options)
-            value = await value if inspect.isawaitable(value) else value
-        except Exception:
-            route.failed += 1
-            raise
-        route.handled += 1
-        return value
-
-
-def _verdict(value: Any) -> tuple[Close, str] | None:
-    """How what a `connect` handler returned refuses the client; None when it accepts.
-
-    This fails closed: `False`, anything with a `success` that is not true, and an `error` without a `success` refuse,
-    also where the envelope is not quite the seed's.
-    """
-    outcome = read(value)
-    error = outcome.error.code if outcome.error is not None else ""
-    if value is False or not outcome.success:
-        return _refused(error)
-    if isinstance(value, Mapping) and (value.get("success", True) is not True or value.get("error")):
-        given = value.get("error")
-        return _refused(str(given.get("code", "")) if isinstance(given, Mapping) else "")
-    return None
-
-
-def _refused(code: str) -> tuple[Close, str]:
-    if code == Code.FORBIDDEN:
-        return Close.FORBIDDEN, "not allowed"
-    return Close.NOT_AUTHENTICATED, "not authenticated"
+    def _forget(self, link: Link) -> None:
+        self._registry.forget(link)
+        link.release()

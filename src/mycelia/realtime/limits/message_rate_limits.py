@@ -1,180 +1,139 @@
-"""How fast clients may go: messages by connection, principal and address, and control frames.
+"""Rate limits of messages by connection, principal and address, and of control frames.
 
-A message above a rate is answered RATE_LIMITED in its turn, with the milliseconds after which it may come again; who
-goes on after that again and again is disconnected (4429). Where nothing is limited nothing stands in the way: the
-connection hands its messages to the dispatch itself.
+A message above a rate is answered RATE_LIMITED in its turn, with the milliseconds after which the client may try again.
+A client that goes on after many such rejections is disconnected (4429). If nothing is limited, the link hands its
+messages to the receiver directly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from mycelia.errors import RateLimited
-from mycelia.observability.counters import Limit
-from mycelia.protocol.wire.codes import Close
-from mycelia.protocol.wire.envelope import Event, Request, Response
-from mycelia.realtime.inbound.client_message import silent
+from mycelia.observability.counters import Counter, EventCounters
+from mycelia.protocol.wire.envelope import Envelope, Request, Response
+from mycelia.protocol.wire.request_metadata import wants_no_reply
+from mycelia.realtime.config.limits import LimitsConfig
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.work import RateLimitedRequest, Receive
+from mycelia.realtime.inbound.receiver import Receiver
+from mycelia.realtime.limits.abuse_limit import AbuseLimit, close_for_abuse
+from mycelia.realtime.outbound.responder import Responder
 from mycelia.scheduling.rate_limiter import RateLimiter
 from mycelia.serving.error_responses import failure, fault_of
-from mycelia.transports.seam import CanPause, Control
+from mycelia.transports.seam import Control
 
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
-    from mycelia.realtime.core import Runtime
+__all__ = ["MessageRateLimits"]
 
-__all__ = ["OwnLimiter", "Refused", "Throttle"]
-
-Received = Callable[[bytes, bool], None]
-Rule = tuple[Callable[["WebSocketConnection"], str | None], RateLimiter, Limit]
+Rule = tuple[Callable[[Link], str | None], RateLimiter, Counter]
 
 
-class Refused(Request, frozen=True):
-    """A request above a rate that waits for its turn to be answered so; it is run by nobody."""
+class MessageRateLimits:
+    """Applies the message rates of one subsystem to its links.
 
-    wait: float = 0.0
+    Args:
+        limits: The section `limits`.
+        receiver: Takes the messages that are within the limits.
+        responder: Answers the messages that are not.
+        abuse: Counts rejections.
+        counters: Counts rejections by limit.
+    """
 
-
-class OwnLimiter:
-    """The attribute `rate_limiter` of a connection: a limiter that an application gives to this one client."""
-
-    def __get__(self, connection: WebSocketConnection | None, owner: object = None) -> RateLimiter | None:
-        return None if connection is None else connection.own_limiter
-
-    def __set__(self, connection: WebSocketConnection, limiter: RateLimiter | None) -> None:
-        if limiter is not None and not isinstance(limiter, RateLimiter):
-            raise TypeError(f"expected a RateLimiter or None, got {type(limiter).__name__}")
-        connection.own_limiter = limiter
-        if connection.is_open:
-            connection.throttle.attend(connection)
-
-
-class Throttle:
-    """Applies the rates of one subsystem to its connections."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        limits = runtime.config.limits
-        self._runtime = runtime
-        self._rules = tuple(
-            (owner_of, limiter, limit)
-            for rate, owner_of, limit in (
-                (limits.rate_per_connection, _connection_of, Limit.RATE_PER_CONNECTION),
-                (limits.rate_per_principal, _principal_of, Limit.RATE_PER_PRINCIPAL),
-                (limits.rate_per_address, _address_of, Limit.RATE_PER_ADDRESS),
+    def __init__(
+        self,
+        limits: LimitsConfig,
+        receiver: Receiver,
+        responder: Responder,
+        abuse: AbuseLimit,
+        counters: EventCounters,
+    ) -> None:
+        self._receiver, self._responder, self._abuse, self._counters = receiver, responder, abuse, counters
+        self._rules: tuple[Rule, ...] = tuple(
+            (owner_of, limiter, counter)
+            for rate, owner_of, counter in (
+                (limits.rate_per_connection, _connection_of, Counter.RATE_PER_CONNECTION),
+                (limits.rate_per_principal, _principal_of, Counter.RATE_PER_PRINCIPAL),
+                (limits.rate_per_address, _address_of, Counter.RATE_PER_ADDRESS),
             )
             if (limiter := RateLimiter.of(rate)) is not None
         )
-        self._controls = RateLimiter.of(limits.control_rate)
-        self._abuse = RateLimiter.of(limits.abuse)
-        self._small = limits.small_fragment_bytes
+        self._control_frames = RateLimiter.of(limits.control_rate)
+        self._small_fragment_bytes = limits.small_fragment_bytes
 
-    # -- messages ------------------------------------------------------------------------------------
-
-    def attend(self, connection: WebSocketConnection) -> None:
-        """From now on a message of the connection goes to the dispatch, or to its limits first, if it has any."""
-        inner = partial(self._runtime.dispatch.intake.received, connection)
+    def receiver(self, link: Link) -> Receive:
+        """Return what takes the messages of an open link: the receiver, behind the limits that apply to the link."""
+        accept = partial(self._receiver.receive, link)
         rules = self._rules
-        if connection.own_limiter is not None:
-            rules = (*rules, (_connection_of, connection.own_limiter, Limit.RATE_PER_CONNECTION))
-        connection.received = partial(self._received, connection, inner, rules) if rules else inner
+        own = link.session.rate_limiter
+        if own is not None:
+            rules = (*rules, (_connection_of, own, Counter.RATE_PER_CONNECTION))
+        return partial(self._receive, link, accept, rules) if rules else accept
 
-    def _received(
-        self, connection: WebSocketConnection, inner: Received, rules: tuple[Rule, ...], payload: bytes, binary: bool
-    ) -> None:
-        for at, (owner_of, limiter, limit) in enumerate(rules):
-            owner = owner_of(connection)
-            if owner is not None and (wait := limiter.take(owner)):
-                for other_of, other, _ in rules[:at]:
-                    other.give_back(other_of(connection))
-                self._runtime.refusals.add(limit)
-                self._refuse(connection, inner, payload, binary, wait)
-                return
-        inner(payload, binary)
-
-    def _refuse(
-        self, connection: WebSocketConnection, inner: Received, payload: bytes, binary: bool, wait: float
-    ) -> None:
-        """Answers in turn: after the replies to what came before. Events and `noReply` are counted only."""
-        envelope = self._decoded(connection, payload, binary)
-        asking = connection.asking
-        if isinstance(envelope, Response) and asking is not None:
-            if asking.awaits(envelope.correlation_id):
-                inner(payload, binary)
-                return
-            self._runtime.dispatch.intake.unmatched_responses += 1
-        if self.disobeyed(connection) or not isinstance(envelope, Request) or silent(envelope.metadata):
-            return
-        worker = connection.worker
-        if worker is not None and not worker.idle:
-            worker.put(Refused(None, None, envelope.correlation_id, envelope.metadata, wait), payload)
-            return
-        responder = self._runtime.dispatch.responder
-        trace_id = responder.next_trace_id()
-        fault = fault_of(RateLimited("a message", wait), None, connection.id, trace_id)
-        responder.send(connection, failure(fault, envelope.correlation_id, trace_id))
-
-    def _decoded(self, connection: WebSocketConnection, payload: bytes, binary: bool) -> Request | Response | Event:
-        """The envelope; of what is none, a request with the correlation id that could be read."""
-        return connection.dialect.skim(payload) if binary is connection.dialect.binary else Request()
-
-    # -- control frames ------------------------------------------------------------------------------
-
-    def passes(self, connection: WebSocketConnection, kind: Control, payload: bytes) -> bool:
-        """Counts a ping, a pong or a small fragment; False when it was one too many and closed the connection."""
-        controls = self._controls
-        if controls is None or (kind is Control.FRAGMENT and len(payload) >= self._small):
+    def allows_control(self, link: Link, kind: Control, payload: bytes) -> bool:
+        """Count a ping, a pong or a small fragment. Return False if it was one too many and the link was closed."""
+        limiter = self._control_frames
+        if limiter is None or (kind is Control.FRAGMENT and len(payload) >= self._small_fragment_bytes):
             return True
-        if not controls.take(connection.id):
+        if not limiter.take(link.id):
             return True
-        self._runtime.refusals.add(Limit.CONTROL_RATE)
-        self._hang_up(connection, "too many control frames or small fragments")
+        self._counters.add(Counter.CONTROL_RATE)
+        close_for_abuse(link, "too many control frames or small fragments")
         return False
 
-    # -- abuse ---------------------------------------------------------------------------------------
+    def route_limited(self, link: Link) -> None:
+        """Count a message that the rate limit of a route refused."""
+        self._counters.add(Counter.RATE_PER_ROUTE)
+        self._abuse.refused(link)
 
-    def limited(self, connection: WebSocketConnection) -> None:
-        """The limit of a route has refused a request of this connection."""
-        self._runtime.refusals.add(Limit.RATE_PER_ROUTE)
-        self.disobeyed(connection)
-
-    def disobeyed(self, connection: WebSocketConnection) -> bool:
-        """Counts a refusal; True when it was one too many (4429)."""
-        if not self.abused(connection.id):
-            return False
-        self._hang_up(connection, "too many messages after refusals")
-        return True
-
-    def abused(self, who: str) -> bool:
-        """Counts a refusal of whoever this is; True when it was one too many, and is counted as abuse."""
-        if self._abuse is None or not self._abuse.take(who):
-            return False
-        self._runtime.refusals.add(Limit.ABUSE)
-        return True
-
-    def forget(self, connection: WebSocketConnection) -> None:
-        """The connection is gone."""
-        own = connection.own_limiter
-        if own is not None:  # which may be shared by many
-            own.forget(connection.id)
-        for limiter in (self._controls, self._abuse, *(rule[1] for rule in self._rules if rule[0] is _connection_of)):
+    def forget(self, link: Link) -> None:
+        """Forget a link that is gone."""
+        own = link.session.rate_limiter
+        if own is not None:  # many connections may share it
+            own.forget(link.id)
+        self._abuse.forget(link.id)
+        for limiter in (self._control_frames, *(rule[1] for rule in self._rules if rule[0] is _connection_of)):
             if limiter is not None:
-                limiter.forget(connection.id)
+                limiter.forget(link.id)
 
-    def _hang_up(self, connection: WebSocketConnection, reason: str) -> None:
-        transport = connection.transport
-        self._runtime.lifecycle.hang_up(connection, Close.ABUSE, reason)
-        if isinstance(transport, CanPause):
-            transport.pause()  # what it goes on sending is not even read; the Close has its deadline
+    def _receive(self, link: Link, accept: Receive, rules: tuple[Rule, ...], payload: bytes, binary: bool) -> None:
+        for at, (owner_of, limiter, counter) in enumerate(rules):
+            owner = owner_of(link)
+            if owner is not None and (wait := limiter.take(owner)):
+                for other_of, other, _ in rules[:at]:
+                    other.give_back(other_of(link))
+                self._counters.add(counter)
+                self._refuse(link, accept, payload, binary, wait)
+                return
+        accept(payload, binary)
+
+    def _refuse(self, link: Link, accept: Receive, payload: bytes, binary: bool, wait: float) -> None:
+        """Answer a message above a rate, after the replies to earlier messages. Events and `noReply` get no answer."""
+        envelope: Envelope = link.encoder.peek(payload) if binary is link.encoder.binary else Request()
+        pending = link.session.pending_requests
+        if isinstance(envelope, Response) and pending is not None:
+            if pending.awaits(envelope.correlation_id):
+                accept(payload, binary)
+                return
+            self._counters.add(Counter.UNMATCHED_RESPONSES)
+        if self._abuse.refused(link) or not isinstance(envelope, Request) or wants_no_reply(envelope.metadata):
+            return
+        worker = link.worker
+        if worker is not None and not worker.is_idle:
+            worker.put(RateLimitedRequest(None, None, envelope.correlation_id, envelope.metadata, wait), payload)
+            return
+        trace_id = self._responder.next_trace_id()
+        fault = fault_of(RateLimited("a message", wait), None, link.id, trace_id)
+        self._responder.send(link, failure(fault, envelope.correlation_id, trace_id))
 
 
-def _connection_of(connection: WebSocketConnection) -> str | None:
-    return connection.id
+def _connection_of(link: Link) -> str | None:
+    return link.id
 
 
-def _principal_of(connection: WebSocketConnection) -> str | None:
-    return connection.options.principal_id or None
+def _principal_of(link: Link) -> str | None:
+    return link.session.options.principal_id or None
 
 
-def _address_of(connection: WebSocketConnection) -> str | None:
-    return connection.client.network or None
+def _address_of(link: Link) -> str | None:
+    return link.session.client.network or None

@@ -1,21 +1,17 @@
-"""Pings everybody in turn and hangs up on whoever does not answer (4505), or has grown too old (`ageing`).
+"""Pings every connection in turn and closes those that do not answer (4505), or that are idle or old (`idle_timeout`).
 
-Any message counts as an answer, and a peer that we stopped reading is not judged. After a turn in which the
-loop was blocked nobody is judged either: what they sent meanwhile has not been read yet.
+Any message counts as an answer. A peer that the server stopped reading is not checked. After an iteration that blocked
+the event loop no peer is checked, because the server has not read yet what peers sent meanwhile.
 """
 
 from __future__ import annotations
 
 from time import monotonic, time
-from typing import TYPE_CHECKING
 
 from mycelia.protocol.wire.codes import Close
-from mycelia.realtime.liveness.idle_timeout import Ageing
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.liveness.idle_timeout import IdleTimeout
 from mycelia.scheduling.timer_wheel import TICK, TimerWheel
-
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
-    from mycelia.realtime.core import Runtime
 
 __all__ = ["Heartbeat"]
 
@@ -23,63 +19,66 @@ _QUIET = 25.0  # seconds without a message after which a connection gives up its
 
 
 class Heartbeat:
-    """Decides, when the wheel asks for a connection, what is due."""
+    """Decides what to do when the timer wheel asks for a connection.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._interval = runtime.config.connection.ping_interval
-        self._timeout = runtime.config.connection.ping_timeout
-        self.ageing = Ageing(runtime.config.limits)
+    Args:
+        interval: The time between two pings, in seconds; 0 for no pings.
+        timeout: How long a peer may take to answer, in seconds.
+        idle_timeout: The limits on silence and age.
+    """
+
+    def __init__(self, interval: float, timeout: float, idle_timeout: IdleTimeout) -> None:
+        self._interval, self._timeout, self._idle_timeout = interval, timeout, idle_timeout
         self.wheel = TimerWheel()
 
-    def begin(self, connection: WebSocketConnection) -> None:
-        """From now on the connection is looked after."""
-        connection.beat_at = monotonic()
-        until = self._interval or _QUIET
-        if self.ageing.on:
-            until = min(until, self.ageing.begin(connection))
-        self.wheel.put(connection, until)
+    def begin(self, link: Link) -> None:
+        """Check a link from now on."""
+        link.pinged_at = monotonic()
+        delay = self._interval or _QUIET
+        if self._idle_timeout.is_on:
+            delay = min(delay, self._idle_timeout.begin(link))
+        self.wheel.put(link, delay)
 
-    def end(self, connection: WebSocketConnection) -> None:
-        """No longer."""
-        self.wheel.remove(connection)
-        self.ageing.end(connection)
+    def end(self, link: Link) -> None:
+        """Stop checking a link."""
+        self.wheel.remove(link)
+        self._idle_timeout.end(link)
 
-    def due(self, connection: WebSocketConnection, now: float) -> float:
-        """What `WebSocketConnection.due` answers: seconds until the next look, 0 for never."""
-        if not connection.is_open:
+    def due(self, link: Link, now: float) -> float:
+        """Check a link; return the seconds until the next check, 0 for none."""
+        if not link.is_open:
             return 0.0
-        worker = connection.worker
-        if worker is not None and time() - connection.active_at > _QUIET:
+        worker = link.worker
+        if worker is not None and time() - link.active_at > _QUIET:
             worker.retire()
-        if not self.ageing.on:
-            return self._beat(connection)
-        verdict = self.ageing.verdict(connection, self.wheel.late)
-        if isinstance(verdict, tuple):
-            self._runtime.lifecycle.hang_up(connection, *verdict)
+        if not self._idle_timeout.is_on:
+            return self._beat(link)
+        result = self._idle_timeout.check(link, self.wheel.late)
+        if isinstance(result, tuple):
+            link.fail_and_close(*result)
             return 0.0
-        again = self._beat(connection)
-        return min(again, verdict) if again else 0.0
+        again = self._beat(link)
+        return min(again, result) if again else 0.0
 
-    def _beat(self, connection: WebSocketConnection) -> float:
-        """Pings, or judges the answer; seconds until the next look, 0 when it has hung up."""
+    def _beat(self, link: Link) -> float:
+        """Send a ping or check its answer; return the seconds until the next check, 0 if the link was closed."""
         if not self._interval:
             return _QUIET
         clock = monotonic()
-        since = clock - connection.beat_at
-        sent = connection.ping_sent
-        if sent is not None and sent[1] != connection.active_at:
-            sent = connection.ping_sent = None  # a message came: it is alive
+        since = clock - link.pinged_at
+        sent = link.ping_sent
+        if sent is not None and sent[1] != link.active_at:
+            sent = link.ping_sent = None  # a message came, so the peer is alive
         if sent is None:
             if since < self._interval - TICK:
                 return max(self._interval - since, TICK)
-            connection.beat_at = clock
-            connection.ping()
-            return self._interval if connection.ping_sent is None else min(self._timeout, self._interval)
+            link.pinged_at = clock
+            link.ping()
+            return self._interval if link.ping_sent is None else min(self._timeout, self._interval)
         waited = clock - sent[0]
         if waited < self._timeout:
             return self._timeout - waited
-        if waited < self._timeout + TICK or connection.paused or self.wheel.late:
-            return TICK  # a turn of the loop in between, in which what has arrived is read
-        self._runtime.lifecycle.hang_up(connection, Close.HEARTBEAT_LOST, "no answer to a ping")
+        if waited < self._timeout + TICK or link.paused or self.wheel.late:
+            return TICK  # one iteration of the event loop more, in which what has arrived is read
+        link.fail_and_close(Close.HEARTBEAT_LOST, "no answer to a ping")
         return 0.0

@@ -1,4 +1,4 @@
-"""What goes out to clients: replies, broadcasts, system events, transforms.
+"""Messages to clients: replies, broadcasts, system events, transforms.
 
 May import `realtime.connection`.
 """

@@ -1,78 +1,102 @@
-"""Responses to a client that no handler made, and the packets of all of them."""
+"""Responses: the packets of all of them, and those that no handler made."""
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from itertools import count
-from typing import TYPE_CHECKING
 
 from mycelia.kernel.messages.message import new_trace_id
+from mycelia.kernel.routing.router import Route
+from mycelia.observability.counters import Counter, EventCounters
 from mycelia.protocol.wire.codes import Code
 from mycelia.protocol.wire.envelope import Fault, ProtocolFault, Request, Response, from_mapping
-from mycelia.realtime.inbound.client_message import silent
-from mycelia.realtime.inbound.worker import Raw, Work
+from mycelia.protocol.wire.request_metadata import wants_no_reply
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.work import UntransformedMessage, WholeMessage, Work
 from mycelia.realtime.outbound.transforms import Transforms
+from mycelia.scheduling.task_owner import TaskOwner
 from mycelia.serving.error_responses import apology, failure, packed_failure, plain_fault
-
-if TYPE_CHECKING:
-    from mycelia.kernel.routing.router import Route
-    from mycelia.realtime.connection.connection import WebSocketConnection
-    from mycelia.realtime.core import Runtime
 
 __all__ = ["Responder"]
 
 
 class Responder:
-    """Packs and sends; whatever cannot be encoded becomes an apology that can."""
+    """Packs and sends responses. A response that cannot be encoded becomes an internal error.
 
-    def __init__(self, runtime: Runtime, transforms: Transforms) -> None:
-        self._runtime, self._transforms = runtime, transforms
-        self.refused = 0
-        # Made without a Python frame, since every reply bears one: the prefix is this process's, the number ours.
+    Args:
+        transforms: The application's transforms.
+        tasks: Owns the tasks in which `transform_outgoing` runs.
+        counters: Counts refused requests.
+    """
+
+    def __init__(self, transforms: Transforms, tasks: TaskOwner, counters: EventCounters) -> None:
+        self._transforms, self._tasks, self._counters = transforms, tasks, counters
+        self._being_sent: Tally[str] = Tally()
+        # Made without a Python frame, because every reply carries a trace id: a prefix of this process and a number.
         self.next_trace_id = map((new_trace_id() + ".%d").__mod__, count(1)).__next__
 
-    def pack(self, connection: WebSocketConnection, response: Response, done: Route | None = None) -> bytes:
-        """The packet of a response; of an apology when the handler's data cannot be encoded.
+    def pack(self, link: Link, response: Response, route: Route | None = None) -> bytes:
+        """Return the packet of a response; of an internal error if the response cannot be encoded.
 
-        `done` is the route whose handler made it; what came of it is counted there.
+        Args:
+            link: The link that the packet is for.
+            response: The response.
+            route: The route whose handler made the response; its result is counted there.
+
+        Returns:
+            The packet.
         """
         try:
-            packet = connection.dialect.pack(response)
-            if done is not None:
-                done.handled += 1
-            return packet
+            packet = link.encoder.pack(response)
         except Exception as error:
-            if done is not None:
-                done.failed += 1
-            fault = apology("a reply cannot be encoded", connection.id, error)
-            return packed_failure(connection.dialect.pack, fault, response.correlation_id, self.next_trace_id())
+            if route is not None:
+                route.failed += 1
+            fault = apology("a reply cannot be encoded", link.id, error)
+            return packed_failure(link.encoder.pack, fault, response.correlation_id, self.next_trace_id())
+        if route is not None:
+            route.handled += 1
+        return packet
 
-    def send(self, connection: WebSocketConnection, response: Response) -> None:
-        """Sends a response at once, or through `transform_outgoing` like any other."""
+    def send(self, link: Link, response: Response) -> None:
+        """Send a response at once, or through `transform_outgoing` if the application has one."""
         if self._transforms.outgoing is None:
-            connection.push(self.pack(connection, response))
-        else:
-            self._runtime.own(self._send_transformed(connection, response), name=f"mycelia-response-{connection.id}")
+            link.push(self.pack(link, response))
+            return
+        self._being_sent[link.id] += 1
+        task = self._tasks.spawn(self._send_transformed(link, response), name=f"mycelia-response-{link.id}")
+        task.add_done_callback(lambda done: self._was_sent(link.id))
 
-    def fail(self, connection: WebSocketConnection, fault: ProtocolFault) -> None:
-        """Answers a message that breaks the wire language."""
+    def is_sending(self, link: Link) -> bool:
+        """Return True if a response of this link is in `transform_outgoing`."""
+        return link.id in self._being_sent
+
+    def fail(self, link: Link, fault: ProtocolFault) -> None:
+        """Answer a message that violates the wire language."""
         answer = Fault(fault.code, fault.message, fault.details)
-        self.send(connection, failure(answer, fault.correlation_id, self.next_trace_id()))
+        self.send(link, failure(answer, fault.correlation_id, self.next_trace_id()))
 
-    def refuse(self, connection: WebSocketConnection, work: Work) -> None:
-        """Answers a request that found the backlog full."""
-        self.refused += 1
-        if isinstance(work, Raw):
+    def refuse(self, link: Link, work: Work) -> None:
+        """Answer OVERLOADED to a request that is not accepted."""
+        self._counters.add(Counter.REFUSED)
+        if isinstance(work, UntransformedMessage):
             try:
                 envelope = from_mapping(work.value)
             except ProtocolFault as fault:
-                self.fail(connection, fault)
+                self.fail(link, fault)
                 return
             if isinstance(envelope, Response):
                 return
             work = envelope
-        if isinstance(work, Request) and not silent(work.metadata):
+        if isinstance(work, WholeMessage):
+            work = work.envelope
+        if isinstance(work, Request) and not wants_no_reply(work.metadata):
             overloaded = plain_fault(Code.OVERLOADED, retryable=True)
-            self.send(connection, failure(overloaded, work.correlation_id, self.next_trace_id()))
+            self.send(link, failure(overloaded, work.correlation_id, self.next_trace_id()))
 
-    async def _send_transformed(self, connection: WebSocketConnection, response: Response) -> None:
-        connection.push(await self._transforms.pack(response, connection, "-"))
+    async def _send_transformed(self, link: Link, response: Response) -> None:
+        link.push(await self._transforms.pack(response, link, "-"))
+
+    def _was_sent(self, connection_id: str) -> None:
+        self._being_sent[connection_id] -= 1
+        if not self._being_sent[connection_id]:
+            del self._being_sent[connection_id]

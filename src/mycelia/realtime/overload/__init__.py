@@ -1,4 +1,4 @@
-"""Overload: its measures, load shedding and giving memory back.
+"""Overload: its measures, load shedding and memory trim.
 
 May import `realtime.inbound` and everything below it.
 """

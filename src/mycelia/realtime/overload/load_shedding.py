@@ -1,61 +1,49 @@
-"""Refusing new requests of connections that stay: answered OVERLOADED at once, whatever was accepted goes on.
+"""Load shedding: refuses new requests of open connections while the server is overloaded or drains.
 
-A connection is switched by exchanging what it calls for a message, so one that is not switched pays nothing.
+Refused requests are answered OVERLOADED at once, and accepted ones go on. A link is switched by exchanging what takes
+its messages, so a link that is not switched pays nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mycelia.realtime.connection.connection import WebSocketConnection
-    from mycelia.realtime.core import Runtime
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.registry import ConnectionRegistry
+from mycelia.realtime.connection.work import Receive
+from mycelia.realtime.inbound.decoder import Decoder
 
-__all__ = ["Shedding"]
+__all__ = ["LoadShedding"]
 
 
-class _Refusal:
-    """Takes the place of `connection.received`. Answers to the server's own requests still pass."""
+class LoadShedding:
+    """Refuses the requests of one subsystem's links.
 
-    __slots__ = ("before", "connection", "final", "runtime")
+    Args:
+        registry: All links.
+        decoder: Answers refused requests.
+        receiver: Returns what takes the messages of an open link.
+    """
 
-    def __init__(self, runtime: Runtime, connection: WebSocketConnection) -> None:
-        self.runtime, self.connection = runtime, connection
-        self.before: Callable[[bytes, bool], None] = connection.received
-        self.final = False  # nothing switches it back
+    def __init__(self, registry: ConnectionRegistry, decoder: Decoder, receiver: Callable[[Link], Receive]) -> None:
+        self._registry, self._decoder, self._receiver = registry, decoder, receiver
 
-    def __call__(self, payload: bytes, binary: bool) -> None:
-        connection = self.connection
-        transformed = self.runtime.config.routing.transform_incoming is not None
-        if binary is not connection.dialect.binary or (transformed and connection.asking is not None):
-            self.before(payload, binary)  # it is refused there, or may be an answer that a handler waits for
+    def switch(self, on: bool) -> None:
+        """Begin or end load shedding for every open link. A link that is being drained refuses requests anyway."""
+        for link in self._registry.open_links():
+            link.shed(on)
+
+    def refuser(self, link: Link) -> Receive:
+        """Return what refuses the requests of an open link. Responses to the server's own requests still pass."""
+        return partial(self._refuse, link)
+
+    def _refuse(self, link: Link, payload: bytes, binary: bool) -> None:
+        has_pending = link.session.pending_requests is not None
+        if binary is not link.encoder.binary or (self._decoder.transforms_messages and has_pending):
+            # The receiver answers a wrong type of message. A transform must run before a response is recognised.
+            self._receiver(link)(payload, binary)
             return
-        connection.active_at = time()
-        self.runtime.dispatch.intake.refuse(connection, None, payload)
-
-
-class Shedding:
-    """Switches the connections of one subsystem."""
-
-    __slots__ = ("_runtime",)
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def begin(self, connection: WebSocketConnection, *, final: bool = False) -> None:
-        """From now on what this open connection sends is refused; `final` for one that is on its way out."""
-        if connection.is_open:
-            refusal = connection.received
-            if not isinstance(refusal, _Refusal):
-                refusal = connection.received = _Refusal(self._runtime, connection)
-            refusal.final = refusal.final or final
-
-    def everybody(self, on: bool) -> None:
-        """Begins for all that are open and have not begun, or ends for all but the final ones."""
-        for connection in self._runtime.connections.open():
-            if on:
-                self.begin(connection)
-            elif isinstance(refusal := connection.received, _Refusal) and not refusal.final:
-                connection.received = refusal.before
+        link.active_at = time()
+        self._decoder.refuse(link, None, payload)

@@ -1,7 +1,7 @@
-"""Gives memory that the process holds and does not use back to the system.
+"""Gives memory that the process holds but does not use back to the system.
 
-What many clients needed stays resident when they are gone: Python and malloc keep it for the next ones. Where resident
-memory has a ceiling that would keep the next ones out, for ever.
+The memory that many clients needed stays resident when they are gone: Python and malloc keep it for later use. Under a
+ceiling on resident memory this would keep new clients out for ever.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ import gc
 from collections.abc import Callable
 from time import monotonic
 
-__all__ = ["Relief", "trim"]
+__all__ = ["MemoryTrim", "malloc_trim"]
 
-_PERIOD = 10.0  # seconds; it stops the loop for tens of milliseconds where tens of thousands of objects live
+_PERIOD = 10.0  # seconds between two runs; with tens of thousands of objects a run blocks for tens of milliseconds
 
 
-class Relief:
-    """Collects garbage, with the spare objects that Python keeps of most types, and has malloc give back what is free.
+class MemoryTrim:
+    """Collects garbage, frees the spare objects that Python keeps, and makes malloc give back free memory.
 
-    Not for a server that is well: the memory is needed again when the clients come back.
+    A server without overload should not do this: the memory is needed again when clients come back.
+
+    Args:
+        steps: What to run; the garbage collector and `malloc_trim` by default.
+        clock: A monotonic clock.
     """
 
     __slots__ = ("_again_at", "_clock", "_steps")
@@ -26,12 +30,12 @@ class Relief:
     def __init__(
         self, steps: tuple[Callable[[], object], ...] | None = None, clock: Callable[[], float] = monotonic
     ) -> None:
-        self._steps = (gc.collect, trim) if steps is None else steps
+        self._steps = (gc.collect, malloc_trim) if steps is None else steps
         self._clock = clock
         self._again_at = float("-inf")
 
-    def give_back(self) -> bool:
-        """Whether it was done; not when the last time is less than ten seconds ago."""
+    def run(self) -> bool:
+        """Trim, unless the last run was less than ten seconds ago. Return True if it was done."""
         now = self._clock()
         if now < self._again_at:
             return False
@@ -41,10 +45,10 @@ class Relief:
         return True
 
 
-def trim() -> bool:
-    """Whether malloc gave something back; only glibc's does when it is told to."""
+def malloc_trim() -> bool:
+    """Return True if malloc gave memory back. Only glibc offers this call."""
     try:
-        import ctypes  # seldom needed, large, and absent from some Pythons
+        import ctypes  # rarely needed, large, and absent from some Pythons
 
         return bool(ctypes.CDLL(None).malloc_trim(0))
     except (ImportError, OSError, AttributeError, TypeError):

@@ -1,7 +1,7 @@
-"""Whether the process has more to do than it can: then new work is refused, and what was accepted goes on.
+"""The overload monitor: measures the process and decides when new work is refused. Accepted work goes on.
 
-Four times a second it measures how late the loop is, how much memory the process holds and how many requests are
-under way. That is all it costs while all is well: no message is looked at.
+Four times a second the monitor measures how late the event loop is, how much memory the process holds and how many
+requests run or wait. Without overload that is its whole cost: it looks at no message.
 """
 
 from __future__ import annotations
@@ -11,44 +11,37 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from mycelia.config.sections import between, check_fields, seconds
-from mycelia.observability.loop_watchdog import StallWatch
-from mycelia.realtime.overload.memory_trim import Relief
+from mycelia.observability.loop_watchdog import StallWatch as LoopWatchdog
+from mycelia.realtime.config.sections import OverloadConfig
+from mycelia.realtime.overload.memory_trim import MemoryTrim
 
-__all__ = ["TICK", "OverloadConfig", "Pressure", "resident_bytes"]
+__all__ = ["TICK", "OverloadMonitor", "resident_bytes"]
 
 logger = logging.getLogger("mycelia.websocket")
 
-TICK = 0.25  # seconds between two looks
-_PERIOD = 10.0  # seconds between two lines of the log about one trouble
+TICK = 0.25  # seconds between two checks
+_PERIOD = 10.0  # seconds between two log lines about one kind of overload
 
 
-@dataclass(frozen=True, slots=True)
-class OverloadConfig:
-    """From when on new work is refused (section `overload`); 0 switches a bound off."""
+class OverloadMonitor:
+    """Checks the bounds and calls `shed` when new work has to be refused, and when it may be accepted again.
 
-    max_lag: float = seconds(1.0)
-    max_requests: int = 32_768
-    memory_ceiling_bytes: int = 0
-    spare_descriptors: int = 32
-    stall_warning: float = seconds(0.5)
+    Overload ends below 90 % of a bound, and below half of the lag bound, so that it does not switch back and forth. One
+    late check means that a handler blocked the event loop and has ended. Two late checks in a row mean overload.
 
-    def __post_init__(self) -> None:
-        check_fields("overload", self)
-        for name in ("max_requests", "memory_ceiling_bytes", "spare_descriptors"):
-            between(f"overload.{name}", getattr(self, name), 0, 2**50)
-        for name in ("max_lag", "stall_warning"):
-            between(f"overload.{name}", getattr(self, name), 0, 3600.0, " seconds")
+    Args:
+        config: The section `overload`.
+        shed: Called with True at every check during overload, and with False at its end.
+        requests: Returns the number of requests that run or wait.
+        resident: Returns the memory that the process holds, in bytes.
+        trim: Gives memory back to the system.
 
-
-class Pressure:
-    """Judges, and tells `shed` at every look whether new work is to be refused, from the first refusal on.
-
-    A bound is left again below 90 % of it, and the lag below half, so that it does not flutter. One late look is a
-    handler that blocked and has ended; two in a row are a loop that has too much to do.
+    Attributes:
+        lag: How late the last check was, in seconds.
+        worst_lag: The greatest lag so far, in seconds.
+        times: How often overload began.
     """
 
     def __init__(
@@ -57,61 +50,60 @@ class Pressure:
         shed: Callable[[bool], None],
         requests: Callable[[], int],
         resident: Callable[[], int] | None = None,
-        relief: Relief | None = None,
+        trim: MemoryTrim | None = None,
     ) -> None:
         self._config, self._shed = config, shed
-        self._relief = Relief() if relief is None else relief
+        self._trim = MemoryTrim() if trim is None else trim
         self._requests, self._resident = requests, resident_bytes if resident is None else resident
         self._due = 0.0
         self._handle: asyncio.TimerHandle | None = None
-        self._watch = StallWatch(config.stall_warning, TICK) if config.stall_warning else None
-        self._starved: Callable[[], int] = _none
-        self._starved_told = 0
-        self._told_at = self._starved_told_at = float("-inf")
+        self._watchdog = LoopWatchdog(config.stall_warning, TICK) if config.stall_warning else None
+        self._without_descriptor: Callable[[], int] = _none
+        self._without_descriptor_logged = 0
+        self._logged_at = self._descriptors_logged_at = float("-inf")
         self._reasons: frozenset[str] = frozenset()
-        self.lag = 0.0  # of the last look, in seconds
-        self.worst_lag = 0.0
-        self.times = 0  # how often refusing began
+        self.lag = self.worst_lag = 0.0
+        self.times = 0
 
     @property
-    def shedding(self) -> bool:
-        """Whether new work is refused now."""
+    def is_overloaded(self) -> bool:
+        """True while new work is refused."""
         return bool(self._reasons)
 
-    def start(self, starved: Callable[[], int] | None = None) -> None:
-        """Begins to look; `starved` counts the connections refused for want of descriptors."""
-        if starved is not None:
-            self._starved = starved
+    def start(self, without_descriptor: Callable[[], int] | None = None) -> None:
+        """Begin to check. `without_descriptor` counts the connections refused for lack of file descriptors."""
+        if without_descriptor is not None:
+            self._without_descriptor = without_descriptor
         self.lag = 0.0
-        if self._watch is not None:
-            self._watch.start()
+        if self._watchdog is not None:
+            self._watchdog.start()
         self._arm()
 
     def stop(self) -> None:
-        """Ends looking; nothing is refused any more."""
+        """Stop checking, and refuse nothing any more."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        if self._watch is not None:
-            self._watch.stop()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         if self._reasons:
             self._reasons = frozenset()
             self._shed(False)
 
     def snapshot(self) -> dict[str, Any]:
-        """The gauges, for statistics."""
+        """Return the gauges for `system.statistics()`."""
         return {
             "lag": self.lag,
             "worstLag": self.worst_lag,
             "shedding": sorted(self._reasons),
             "times": self.times,
-            "stalls": 0 if self._watch is None else self._watch.stalls,
-            "lastStall": None if self._watch is None else self._watch.last,
-            "starved": self._starved(),
+            "stalls": 0 if self._watchdog is None else self._watchdog.stalls,
+            "lastStall": None if self._watchdog is None else self._watchdog.last,
+            "starved": self._without_descriptor(),
         }
 
-    def judge(self, lag: float) -> None:
-        """One look at everything, with a loop that is `lag` seconds late."""
+    def check(self, lag: float) -> None:
+        """Check every bound, with an event loop that is `lag` seconds late."""
         config, before = self._config, self._reasons
         found: set[str] = set()
         if config.max_lag and min(lag, self.lag) > config.max_lag / (2 if "lag" in before else 1):
@@ -130,40 +122,42 @@ class Pressure:
             self._shed(False)
 
     def _too_large(self, already: bool) -> bool:
-        """Only what is in use counts: else the memory of clients that are gone would keep the next ones out for ever.
+        """Return True if the process uses more memory than it may.
 
-        What cannot be given back is there for the next ones, so from then on anything up to the bound will do.
+        Memory that can be given back to the system does not count. Otherwise the memory of clients that are gone would
+        keep new clients out for ever. After a trim, anything up to the bound is accepted.
         """
         bound = self._config.memory_ceiling_bytes
         if not _beyond(bound, self._resident, already):
             return False
-        return not self._relief.give_back() or _beyond(bound, self._resident, False)
+        return not self._trim.run() or _beyond(bound, self._resident, False)
 
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()
         self._due = loop.time() + TICK
-        self._handle = loop.call_at(self._due, self._look)
+        self._handle = loop.call_at(self._due, self._tick)
 
-    def _look(self) -> None:
+    def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now, before = loop.time(), self._reasons
-        if self._watch is not None:
-            self._watch.beat()
+        if self._watchdog is not None:
+            self._watchdog.beat()
         try:
-            self.judge(max(0.0, now - self._due))
+            self.check(max(0.0, now - self._due))
         finally:
             self._arm()
-        self._tell(now, before)
+        self._log(now, before)
 
-    def _tell(self, now: float, before: frozenset[str]) -> None:
-        """One line per period and trouble, however often it comes and goes."""
-        starved = self._starved()
-        if starved > self._starved_told and now - self._starved_told_at >= _PERIOD:
-            logger.error("out of file descriptors: %d new connections refused", starved - self._starved_told)
-            self._starved_told, self._starved_told_at = starved, now
-        if self._reasons and now - self._told_at >= _PERIOD:
+    def _log(self, now: float, before: frozenset[str]) -> None:
+        """Log at most one line per period and kind of overload, however often it comes and goes."""
+        refused = self._without_descriptor()
+        if refused > self._without_descriptor_logged and now - self._descriptors_logged_at >= _PERIOD:
+            new = refused - self._without_descriptor_logged
+            logger.error("out of file descriptors: %d new connections were refused; raise the limit (ulimit -n)", new)
+            self._without_descriptor_logged, self._descriptors_logged_at = refused, now
+        if self._reasons and now - self._logged_at >= _PERIOD:
             logger.warning("overloaded (%s): new work is refused", ", ".join(sorted(self._reasons)))
-            self._told_at = now
+            self._logged_at = now
         if before and not self._reasons:
             logger.debug("no longer overloaded")
 
@@ -177,7 +171,7 @@ def _none() -> int:
 
 
 def resident_bytes() -> int:
-    """What the process holds of memory now; where the system does not say, the most that it ever held; else 0."""
+    """Return the memory that the process holds, in bytes; where that is unknown, its maximum so far, else 0."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -15,22 +15,22 @@ from hypothesis import strategies as st
 from mycelia.auth import Credential, Identity, TokenAuthenticator
 from mycelia.auth.redaction import hide, secrets_of, traceback_without
 from mycelia.errors import ConfigError
-from mycelia.realtime.authentication.credential_expiry import Expiry
-from mycelia.realtime.config.authentication import AuthenticationConfig
+from mycelia.realtime.authentication.credential_expiry import CredentialExpiry
 from mycelia.realtime.config.config import load_config
+from mycelia.realtime.config.sections import AuthenticationConfig
 from tests.support.names import shown
 
 TOKENS = TokenAuthenticator(lambda token: Identity(token))
 
 
 class Fake:
-    """A clock, its timers, and what an Expiry said."""
+    """A clock, its timers, and what an CredentialExpiry said."""
 
     def __init__(self, warning: float = 10.0, grace: float = 5.0) -> None:
         self.now = 1000.0
         self.timers: list[FakeTimer] = []
         self.said: list[tuple[str, str, float]] = []
-        self.expiry: Expiry[str] = Expiry(
+        self.expiry: CredentialExpiry[str] = CredentialExpiry(
             (warning, grace),
             lambda holder, left: self.said.append(("warn", holder, left)),
             lambda holder: self.said.append(("end", holder, self.now)),
@@ -105,7 +105,7 @@ def test_a_renewal_in_the_warning_and_one_in_the_grace() -> None:
 def test_what_is_renewed_by_its_warning_is_not_armed_twice() -> None:
     fake = Fake()
     said = fake.said
-    fake.expiry = Expiry(
+    fake.expiry = CredentialExpiry(
         (10.0, 5.0),
         lambda holder, left: fake.expiry.watch(holder, fake.now + 100),
         lambda holder: said.append(("end", holder, fake.now)),
@@ -126,7 +126,9 @@ def test_a_credential_that_has_expired_already() -> None:
 
 async def test_a_timer_keeps_nothing_of_the_message_that_brought_the_credential() -> None:
     message, seen = ContextVar("message", default=""), asyncio.get_running_loop().create_future()
-    expiry: Expiry[str] = Expiry((0, 0), lambda holder, left: None, lambda holder: seen.set_result(message.get()))
+    expiry: CredentialExpiry[str] = CredentialExpiry(
+        (0, 0), lambda holder, left: None, lambda holder: seen.set_result(message.get())
+    )
     message.set("with a token")
     expiry.watch("ada", time())
     async with asyncio.timeout(8):

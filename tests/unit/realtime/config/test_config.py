@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mycelia.errors import ConfigError
-from mycelia.realtime.config.config import Config, ConnectionConfig, RoutingConfig, ServerConfig, load_config
+from mycelia.realtime.config.config import Config, load_config
+from mycelia.realtime.config.endpoint import ServerConfig
+from mycelia.realtime.config.sections import ConnectionConfig, RoutingConfig
 
 
 def function(*given: Any) -> str:

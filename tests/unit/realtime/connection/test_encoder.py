@@ -7,88 +7,92 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.errors import InvalidMessage
+from mycelia.observability.counters import Counter, EventCounters
 from mycelia.protocol.wire.codec import CODECS
 from mycelia.protocol.wire.codes import Code
 from mycelia.protocol.wire.envelope import Event, ProtocolFault, Request, Response
 from mycelia.protocol.ws.frames import frame
-from mycelia.realtime.connection.encoder import LARGE_BYTES, Dialect
+from mycelia.realtime.connection.encoder import LARGE_BYTES, Encoder
 from tests.unit.realtime.support import FakeTransport, PlainTransport
 
-DIALECTS = [Dialect(CODECS[name], framed) for name in ("json", "msgpack") for framed in (True, False)]
+ENCODERS = [Encoder(CODECS[name], framed, EventCounters()) for name in ("json", "msgpack") for framed in (True, False)]
 
 # Where the header of a frame changes its length, and where the table of headers ends.
 lengths = st.one_of(st.integers(0, 200), st.integers(900, 1100), st.integers(65_400, 65_600))
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: f"{each.codec.name}-{each.framed}")
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda each: f"{each.codec.name}-{each.framed}")
 @given(size=lengths)
-def test_a_packet_is_the_payload_or_its_finished_frame(dialect: Dialect, size: int) -> None:
+def test_a_packet_is_the_payload_or_its_finished_frame(encoder: Encoder, size: int) -> None:
     envelope = Event("e", "x" * size)
-    payload = dialect.codec.encode(envelope)
-    expected = frame(payload, dialect.codec.binary) if dialect.framed else payload
-    assert dialect.pack(envelope) == expected
+    payload = encoder.codec.encode(envelope)
+    expected = frame(payload, encoder.codec.binary) if encoder.framed else payload
+    assert encoder.pack(envelope) == expected
     value = {"event": "e", "data": "x" * size}
-    payload = dialect.codec.encode_value(value)
-    assert dialect.pack_value(value) == (frame(payload, dialect.codec.binary) if dialect.framed else payload)
+    payload = encoder.codec.encode_value(value)
+    assert encoder.pack_value(value) == (frame(payload, encoder.codec.binary) if encoder.framed else payload)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: f"{each.codec.name}-{each.framed}")
-def test_its_writer_uses_what_the_transport_can(dialect: Dialect) -> None:
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda each: f"{each.codec.name}-{each.framed}")
+def test_its_writer_uses_what_the_transport_can(encoder: Encoder) -> None:
     transport = FakeTransport()
-    packet = dialect.pack(Event("e", 1))
-    dialect.writer(transport)(packet)
-    if dialect.framed:
+    packet = encoder.pack(Event("e", 1))
+    encoder.writer(transport)(packet)
+    if encoder.framed:
         assert transport.writes[0] is packet and not transport.sent
     else:
-        assert transport.sent == [(packet, dialect.codec.binary)] and not transport.writes
+        assert transport.sent == [(packet, encoder.codec.binary)] and not transport.writes
 
 
-def test_a_framed_dialect_needs_a_transport_that_takes_frames() -> None:
+def test_a_framed_encoder_needs_a_transport_that_takes_frames() -> None:
     with pytest.raises(AttributeError, match="send_frame"):
-        DIALECTS[0].writer(PlainTransport())
+        ENCODERS[0].writer(PlainTransport())
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: f"{each.codec.name}-{each.framed}")
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda each: f"{each.codec.name}-{each.framed}")
 @pytest.mark.parametrize("bad", [object(), float("nan"), 2**64, {1: 2}])
-def test_what_cannot_be_encoded_raises(dialect: Dialect, bad: Any) -> None:
+def test_what_cannot_be_encoded_raises(encoder: Encoder, bad: Any) -> None:
     with pytest.raises(InvalidMessage):
-        dialect.pack(Event("e", bad))
+        encoder.pack(Event("e", bad))
     with pytest.raises(InvalidMessage):
-        dialect.pack_value({"event": "e", "data": bad})
+        encoder.pack_value({"event": "e", "data": bad})
 
 
 @pytest.mark.parametrize("name", ["json", "msgpack"])
 def test_what_holds_too_many_values_is_not_decoded(name: str) -> None:
-    dialect = Dialect(CODECS[name], True, most_values=40_000)
+    counters = EventCounters()
+    encoder = Encoder(CODECS[name], True, counters, max_values=40_000)
     body = [1] * 50_000
 
     def message(**more: Any) -> bytes:
-        return dialect.codec.encode_value({"path": "a://b", "body": body, "correlationId": "k", **more})
+        return encoder.codec.encode_value({"path": "a://b", "body": body, "correlationId": "k", **more})
 
-    for read in (dialect.decode_large, dialect.decode_value):
+    for number in (1, 2):
         with pytest.raises(ProtocolFault) as caught:
-            read(message())
+            encoder.check_count(message())
         fault = caught.value
         assert (fault.code, fault.details) == (Code.INVALID_MESSAGE, {"limit": 40_000})
-    assert dialect.crowded == 2
+        assert counters[Counter.MESSAGE_VALUES] == number
     del body[30_000:]
-    assert dialect.decode_large(message()) == Request("a://b", body, "k")
-    assert dialect.crowded == 2
-    anything = Dialect(CODECS[name], True)
+    encoder.check_count(message())
+    assert encoder.decode(message()) == Request("a://b", body, "k")
+    assert counters[Counter.MESSAGE_VALUES] == 2
+    unlimited = Encoder(CODECS[name], True, EventCounters())
     body *= 2
-    assert anything.decode_large(message()) == Request("a://b", body, "k")
+    unlimited.check_count(message())
+    assert unlimited.decode(message()) == Request("a://b", body, "k")
 
 
 @pytest.mark.parametrize("name", ["json", "msgpack"])
 def test_only_the_outline_of_a_large_message_is_read_where_that_is_enough(name: str) -> None:
-    dialect = Dialect(CODECS[name], True)
-    encode = dialect.codec.encode_value
+    encoder = Encoder(CODECS[name], True, EventCounters())
+    encode = encoder.codec.encode_value
     small = {"path": "a://b", "body": "x", "correlationId": "k"}
-    assert dialect.skim(encode(small)) == Request("a://b", "x", "k")
-    assert dialect.skim(encode({**small, "body": "x" * LARGE_BYTES})) == Request("a://b", None, "k")
-    assert dialect.skim(encode({"success": True, "data": "x" * LARGE_BYTES})) == Response(True)
-    assert dialect.skim(encode({"event": "e", "data": "x" * LARGE_BYTES})) == Event("e")
-    assert dialect.skim(b"\xc1") == dialect.skim(b"\xc1" * LARGE_BYTES * 2) == Request()
+    assert encoder.peek(encode(small)) == Request("a://b", "x", "k")
+    assert encoder.peek(encode({**small, "body": "x" * LARGE_BYTES})) == Request("a://b", None, "k")
+    assert encoder.peek(encode({"success": True, "data": "x" * LARGE_BYTES})) == Response(True)
+    assert encoder.peek(encode({"event": "e", "data": "x" * LARGE_BYTES})) == Event("e")
+    assert encoder.peek(b"\xc1") == encoder.peek(b"\xc1" * LARGE_BYTES * 2) == Request()
 
 
 def test_a_codec_that_cannot_skim_decodes() -> None:
@@ -97,6 +101,7 @@ def test_a_codec_that_cannot_skim_decodes() -> None:
         decode, decode_value = CODECS["json"].decode, CODECS["json"].decode_value
         encode, encode_value = CODECS["json"].encode, CODECS["json"].encode_value
 
-    dialect = Dialect(Plain(), True, most_values=40_000)
+    encoder = Encoder(Plain(), True, EventCounters(), max_values=40_000)
     payload = CODECS["json"].encode(Request("a://b", [1] * 50_000, "k"))
-    assert dialect.decode_large(payload) == dialect.skim(payload) == Request("a://b", [1] * 50_000, "k")
+    encoder.check_count(payload)
+    assert encoder.decode(payload) == encoder.peek(payload) == Request("a://b", [1] * 50_000, "k")

@@ -7,16 +7,16 @@ import pytest
 
 from mycelia.errors import ConnectionNotFound, HandlerError, InvalidMessage, Overloaded, RequestTimeout
 from mycelia.protocol.wire.envelope import Fault, Request, Response
-from mycelia.realtime.connection.pending_requests import Asking
+from mycelia.realtime.connection.pending_requests import PendingRequests
 
 
-def begin(asking: Asking, correlation_id: str, timeout: float = 30.0) -> asyncio.Task[Any]:
+def begin(asking: PendingRequests, correlation_id: str, timeout: float = 30.0) -> asyncio.Task[Any]:
     sent: list[Request] = []
     return asyncio.create_task(asking.ask(Request("client://x", None, correlation_id), timeout, sent.append))
 
 
 async def test_answers_find_their_questions_in_any_order() -> None:
-    asking = Asking(10)
+    asking = PendingRequests(10)
     tasks = [begin(asking, f"s-{number}") for number in range(5)]
     await asyncio.sleep(0)
     for number in (3, 0, 4, 1, 2):
@@ -26,7 +26,7 @@ async def test_answers_find_their_questions_in_any_order() -> None:
 
 @pytest.mark.parametrize("correlation_id", ["s-2", None, 1, ["s-1"], {"a": 1}])
 async def test_what_nobody_waits_for_is_told(correlation_id: Any) -> None:
-    asking = Asking(10)
+    asking = PendingRequests(10)
     task = begin(asking, "s-1")
     await asyncio.sleep(0)
     assert asking.answered(Response(True, 1, correlation_id)) is False
@@ -43,7 +43,7 @@ async def test_what_nobody_waits_for_is_told(correlation_id: Any) -> None:
 async def test_a_failure_of_the_clients_is_a_handler_error_with_its_code(
     fault: Fault | None, code: str, text: str
 ) -> None:
-    asking = Asking(1)
+    asking = PendingRequests(1)
     task = begin(asking, "s-1")
     await asyncio.sleep(0)
     asking.answered(Response(False, None, "s-1", fault))
@@ -53,7 +53,7 @@ async def test_a_failure_of_the_clients_is_a_handler_error_with_its_code(
 
 
 async def test_no_answer_in_time() -> None:
-    asking = Asking(1)
+    asking = PendingRequests(1)
     with pytest.raises(RequestTimeout, match=r"client://x: no answer within 0.01 s"):
         await begin(asking, "s-1", 0.01)
     assert asking.answered(Response(True, 1, "s-1")) is False
@@ -63,7 +63,7 @@ async def test_beyond_the_limit_nothing_is_sent_and_every_end_makes_room() -> No
     def broken(request: Request) -> None:
         raise InvalidMessage("cannot be encoded")
 
-    asking, sent = Asking(1), list[Request]()
+    asking, sent = PendingRequests(1), list[Request]()
     first = begin(asking, "s-1")
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match=r"limit 1"):
@@ -81,7 +81,7 @@ async def test_beyond_the_limit_nothing_is_sent_and_every_end_makes_room() -> No
 
 
 async def test_when_the_client_goes_everybody_is_told_once() -> None:
-    asking = Asking(5)
+    asking = PendingRequests(5)
     tasks = [begin(asking, f"s-{number}") for number in range(3)]
     await asyncio.sleep(0)
     asking.answered(Response(True, "in time", "s-0"))
@@ -98,4 +98,4 @@ async def test_a_timeout_from_elsewhere_is_not_ours() -> None:
         raise TimeoutError("of the sender's own")
 
     with pytest.raises(TimeoutError, match="own"):
-        await Asking(1).ask(Request("client://x", None, "s-1"), 30, send)
+        await PendingRequests(1).ask(Request("client://x", None, "s-1"), 30, send)

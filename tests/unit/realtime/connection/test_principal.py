@@ -11,7 +11,7 @@ import pytest
 
 from mycelia.protocol.wire.codec import CODECS
 from mycelia.realtime.connection.principal import ConnectionPrincipal, WatchedMetadata
-from tests.unit.realtime.support import room
+from tests.unit.realtime.support import staged
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_rights_that_are_taken_away_are_gone_at_once() -> None:
 
 
 async def test_it_tells_of_every_writing_that_may_name_somebody_and_of_no_other() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, _ = stage.open()
         told: list[Any] = []
         metadata = WatchedMetadata(connection, lambda one: told.append((one, dict(metadata))))
@@ -80,9 +80,9 @@ async def test_it_tells_of_every_writing_that_may_name_somebody_and_of_no_other(
 
 
 async def test_it_is_a_mapping_like_any_other_and_its_copies_are_plain() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, _ = stage.open()
-        metadata = connection.metadata
+        metadata = connection.session.metadata
         metadata |= {"userId": "ada", "tags": ["a"]}
         plain = {"userId": "ada", "tags": ["a"]}
         assert metadata == plain and json.loads(json.dumps(metadata)) == plain
@@ -93,10 +93,10 @@ async def test_it_is_a_mapping_like_any_other_and_its_copies_are_plain() -> None
 
 
 async def test_it_keeps_nobody_alive() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, _ = stage.open()
-        connection.metadata["userId"] = "ada"
-        metadata, gone = connection.metadata, ref(connection)
+        connection.session.metadata["userId"] = "ada"
+        metadata, gone = connection.session.metadata, ref(connection)
         connection.closed(1006, "")
         gc.disable()  # it is to need no collector
         try:
@@ -105,4 +105,4 @@ async def test_it_keeps_nobody_alive() -> None:
             metadata["userId"] = "bob"
         finally:
             gc.enable()
-        assert stage.runtime.connections.by_principal["bob"] == 0
+        assert stage.core.registry.by_principal["bob"] == 0

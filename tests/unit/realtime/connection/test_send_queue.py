@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mycelia.realtime.connection.send_queue import Outbox, Overflow, Verdict
+from mycelia.realtime.connection.send_queue import Overflow, SendQueue, SendResult
 
 LIMIT = 20
 LOSABLE = {Overflow.DROP_OLDEST, Overflow.LATEST}
@@ -29,10 +29,10 @@ class Model:
     def size(self) -> int:
         return sum(len(packet) for packet, _, _ in self.waiting)
 
-    def put(self, packet: bytes, policy: Overflow, key: str | None) -> Verdict:
+    def put(self, packet: bytes, policy: Overflow, key: str | None) -> SendResult:
         if policy is Overflow.VOLATILE:
             self.lost += 1
-            return Verdict.DROPPED
+            return SendResult.DROPPED
         if policy is Overflow.LATEST and key is not None:
             self._lose([entry for entry in self.waiting if entry[1:] == (policy, key)])
         victims: list[tuple[bytes, Overflow, str | None]] = []
@@ -43,12 +43,12 @@ class Model:
                 victims.append(entry)
         if self.size() - sum(len(one[0]) for one in victims) + len(packet) > LIMIT:
             if policy in (Overflow.DISCONNECT, Overflow.NEVER):
-                return Verdict.DISCONNECT
+                return SendResult.DISCONNECT
             self.lost += 1
-            return Verdict.DROPPED
+            return SendResult.DROPPED
         self._lose(victims)
         self.waiting.append((packet, policy, key))
-        return Verdict.QUEUED
+        return SendResult.QUEUED
 
     def take(self) -> bytes | None:
         return self.waiting.pop(0)[0] if self.waiting else None
@@ -66,7 +66,7 @@ puts = st.tuples(
 @given(st.lists(st.one_of(st.none(), puts), max_size=60))
 def test_it_is_the_model(program: list[tuple[int, Overflow, str | None] | None]) -> None:
     """`None` takes a packet."""
-    outbox, model = Outbox(LIMIT), Model()
+    outbox, model = SendQueue(LIMIT), Model()
     for number, step in enumerate(program):
         if step is None:
             assert outbox.take() == model.take()
@@ -87,12 +87,12 @@ def test_it_is_the_model(program: list[tuple[int, Overflow, str | None] | None])
 def test_every_packet_is_taken_dropped_or_answered_with_a_disconnect(
     program: list[tuple[int, Overflow, str | None]],
 ) -> None:
-    outbox = Outbox(LIMIT)
+    outbox = SendQueue(LIMIT)
     verdicts = [outbox.put(b"x" * size, policy, key) for size, policy, key in program]
-    assert len(outbox) + outbox.dropped + verdicts.count(Verdict.DISCONNECT) == len(program)
+    assert len(outbox) + outbox.dropped + verdicts.count(SendResult.DISCONNECT) == len(program)
 
 
-def drained(outbox: Outbox) -> list[bytes]:
+def drained(outbox: SendQueue) -> list[bytes]:
     found = []
     while (packet := outbox.take()) is not None:
         found.append(packet)
@@ -102,47 +102,47 @@ def drained(outbox: Outbox) -> list[bytes]:
 @pytest.mark.parametrize(
     ("waiting", "policy", "verdict", "left"),
     [
-        (Overflow.DROP_OLDEST, Overflow.DROP_OLDEST, Verdict.QUEUED, [b"bbbb", b"cccc", b"new"]),
-        (Overflow.LATEST, Overflow.DROP_OLDEST, Verdict.QUEUED, [b"bbbb", b"cccc", b"new"]),
-        (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Verdict.DROPPED, [b"aaaa", b"bbbb", b"cccc"]),
-        (Overflow.DROP_OLDEST, Overflow.DISCONNECT, Verdict.DISCONNECT, [b"aaaa", b"bbbb", b"cccc"]),
-        (Overflow.DROP_OLDEST, Overflow.NEVER, Verdict.QUEUED, [b"bbbb", b"cccc", b"new"]),
-        (Overflow.DROP_NEWEST, Overflow.NEVER, Verdict.QUEUED, [b"bbbb", b"cccc", b"new"]),
-        (Overflow.DROP_NEWEST, Overflow.DROP_OLDEST, Verdict.DROPPED, [b"aaaa", b"bbbb", b"cccc"]),
-        (Overflow.DISCONNECT, Overflow.DROP_OLDEST, Verdict.DROPPED, [b"aaaa", b"bbbb", b"cccc"]),
-        (Overflow.DISCONNECT, Overflow.NEVER, Verdict.DISCONNECT, [b"aaaa", b"bbbb", b"cccc"]),
-        (Overflow.NEVER, Overflow.DROP_OLDEST, Verdict.DROPPED, [b"aaaa", b"bbbb", b"cccc"]),
-        (Overflow.NEVER, Overflow.NEVER, Verdict.DISCONNECT, [b"aaaa", b"bbbb", b"cccc"]),
+        (Overflow.DROP_OLDEST, Overflow.DROP_OLDEST, SendResult.QUEUED, [b"bbbb", b"cccc", b"new"]),
+        (Overflow.LATEST, Overflow.DROP_OLDEST, SendResult.QUEUED, [b"bbbb", b"cccc", b"new"]),
+        (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, SendResult.DROPPED, [b"aaaa", b"bbbb", b"cccc"]),
+        (Overflow.DROP_OLDEST, Overflow.DISCONNECT, SendResult.DISCONNECT, [b"aaaa", b"bbbb", b"cccc"]),
+        (Overflow.DROP_OLDEST, Overflow.NEVER, SendResult.QUEUED, [b"bbbb", b"cccc", b"new"]),
+        (Overflow.DROP_NEWEST, Overflow.NEVER, SendResult.QUEUED, [b"bbbb", b"cccc", b"new"]),
+        (Overflow.DROP_NEWEST, Overflow.DROP_OLDEST, SendResult.DROPPED, [b"aaaa", b"bbbb", b"cccc"]),
+        (Overflow.DISCONNECT, Overflow.DROP_OLDEST, SendResult.DROPPED, [b"aaaa", b"bbbb", b"cccc"]),
+        (Overflow.DISCONNECT, Overflow.NEVER, SendResult.DISCONNECT, [b"aaaa", b"bbbb", b"cccc"]),
+        (Overflow.NEVER, Overflow.DROP_OLDEST, SendResult.DROPPED, [b"aaaa", b"bbbb", b"cccc"]),
+        (Overflow.NEVER, Overflow.NEVER, SendResult.DISCONNECT, [b"aaaa", b"bbbb", b"cccc"]),
     ],
 )
 def test_what_a_packet_that_finds_it_full_does(
-    waiting: Overflow, policy: Overflow, verdict: Verdict, left: list[bytes]
+    waiting: Overflow, policy: Overflow, verdict: SendResult, left: list[bytes]
 ) -> None:
-    outbox = Outbox(12)
+    outbox = SendQueue(12)
     for packet in (b"aaaa", b"bbbb", b"cccc"):
-        assert outbox.put(packet, waiting) is Verdict.QUEUED
+        assert outbox.put(packet, waiting) is SendResult.QUEUED
     assert outbox.put(b"new", policy) is verdict
     assert drained(outbox) == left
 
 
 def test_a_packet_that_cannot_fit_costs_no_other_its_place() -> None:
-    outbox = Outbox(12)
+    outbox = SendQueue(12)
     outbox.put(b"reply", Overflow.NEVER)
     outbox.put(b"old", Overflow.DROP_OLDEST)
-    assert outbox.put(b"x" * 8, Overflow.DROP_OLDEST) is Verdict.DROPPED
+    assert outbox.put(b"x" * 8, Overflow.DROP_OLDEST) is SendResult.DROPPED
     assert (drained(outbox), outbox.dropped) == ([b"reply", b"old"], 1)
 
 
 def test_latest_replaces_its_own_key_only_and_goes_to_the_end() -> None:
-    outbox = Outbox(100)
+    outbox = SendQueue(100)
     for packet, key in ((b"a1", "a"), (b"b1", "b"), (b"n1", None), (b"n2", None), (b"a2", "a")):
-        assert outbox.put(packet, Overflow.LATEST, key) is Verdict.QUEUED
+        assert outbox.put(packet, Overflow.LATEST, key) is SendResult.QUEUED
     outbox.put(b"other", Overflow.DROP_OLDEST, "a")
     assert outbox.dropped == 1
     assert drained(outbox) == [b"b1", b"n1", b"n2", b"a2", b"other"]
 
 
 def test_packets_are_held_by_reference() -> None:
-    outbox, packet = Outbox(100), b"the same object"
+    outbox, packet = SendQueue(100), b"the same object"
     outbox.put(packet, Overflow.DISCONNECT)
     assert outbox.take() is packet and outbox.take() is None

@@ -12,10 +12,10 @@ import pytest
 from mycelia.errors import RequestTimeout
 from mycelia.kernel.messages.context import CURRENT
 from mycelia.kernel.routing.router import Route
-from mycelia.observability.counters import Limit
+from mycelia.observability.counters import Counter
 from mycelia.realtime.inbound.client_message import ClientMessage
-from mycelia.realtime.inbound.invoke import clear_cancellation, run
-from tests.unit.realtime.support import Room, TimeLoop, in_fake_time, room, turns, until
+from mycelia.realtime.inbound.invoke import Invoker, clear_cancellation
+from tests.unit.realtime.support import Stage, TimeLoop, in_fake_time, staged, turns, until
 
 PLACE: ContextVar[str] = ContextVar("PLACE", default="nowhere")
 each_place = pytest.mark.parametrize("isolated", [False, True], ids=["here", "isolated"])
@@ -24,22 +24,24 @@ each_place = pytest.mark.parametrize("isolated", [False, True], ids=["here", "is
 class Stand:
     """A room with one handler and the connection of one client."""
 
-    def __init__(self, stage: Room, handler: Callable[..., Any], **settings: Any) -> None:
+    def __init__(self, stage: Stage, handler: Callable[..., Any], **settings: Any) -> None:
         self.stage = stage
         self.route: Route = stage.app.register_route("app://{name}", handler, expose=True, **settings)
         self.connection, _ = stage.open()
-        self.message = ClientMessage("app://it", {"a": 1}, self.connection, None, "t")
+        core = stage.core
+        self.invoker = Invoker(core.config.limits.handler_timeout, core.tasks, core.counters)
+        self.message = ClientMessage("app://it", {"a": 1}, self.connection.session, None, "t")
 
     async def run(self, timeout: float | None = None) -> Any:
         async with asyncio.timeout(8):  # of the test; what is tested is shorter
-            return await run(self.stage.runtime, self.route, self.message, {"name": "it"}, timeout)
+            return await self.invoker.run(self.route, self.message, {"name": "it"}, timeout)
 
     @property
     def timed_out(self) -> int:
-        return self.stage.runtime.refusals[Limit.HANDLER_TIME]
+        return self.stage.core.counters[Counter.HANDLER_TIME]
 
     def isolated_tasks(self) -> set[str]:
-        return {name for name in self.stage.runtime.task_names() if "isolated" in name}
+        return {name for each in asyncio.all_tasks() if "isolated" in (name := each.get_name())}
 
 
 async def never(message: Any, params: Any, options: Any) -> None:
@@ -65,10 +67,10 @@ async def test_what_the_handler_returns(kind: str, isolated: bool) -> None:
     def awaitable(message: Any, params: Any, options: Any) -> Any:
         return later(message, params, options)
 
-    async with room() as stage:
+    async with staged() as stage:
         stand = Stand(stage, {"plain": plain, "async": later, "awaitable": awaitable}[kind], isolated=isolated)
         assert await stand.run() == {"a": 1} and await stand.run(5.0) == {"a": 1}
-        options = stand.connection.options
+        options = stand.connection.session.options
         current = stand.route, stand.message, options
         assert seen == [(stand.message, {"name": "it"}, options, current)] * 2
         assert stand.timed_out == 0 and not stand.isolated_tasks()
@@ -79,7 +81,7 @@ async def test_what_the_handler_raises(isolated: bool) -> None:
     async def fails(message: Any, params: Any, options: Any) -> None:
         raise KeyError("its own")
 
-    async with room() as stage:
+    async with staged() as stage:
         with pytest.raises(KeyError, match="its own"):
             await Stand(stage, fails, isolated=isolated).run(5.0)
 
@@ -103,7 +105,7 @@ async def test_the_shorter_of_what_is_asked_and_what_is_allowed(
             ended.append("cancelled")
             raise
 
-    async with room(limits={"handler_timeout": most}) as stage:
+    async with staged(limits={"handler_timeout": most}) as stage:
         stand = Stand(stage, slow, isolated=isolated)
         with pytest.raises(RequestTimeout) as caught:
             await stand.run(asked)
@@ -120,7 +122,7 @@ async def test_a_timeout_of_the_handlers_own_is_an_error_like_any_other(isolated
         async with asyncio.timeout(0):
             await asyncio.Event().wait()
 
-    async with room(limits={"handler_timeout": 60.0}) as stage:
+    async with staged(limits={"handler_timeout": 60.0}) as stage:
         stand = Stand(stage, impatient, isolated=isolated)
         with pytest.raises(TimeoutError):
             await stand.run()
@@ -137,7 +139,7 @@ def test_what_a_handler_makes_of_its_deadline_is_its_answer(isolated: bool) -> N
         return ""
 
     async def scenario(loop: TimeLoop) -> None:  # in which no handler is too late to begin
-        async with room() as stage:
+        async with staged() as stage:
             stand = Stand(stage, prepared, isolated=isolated)
             assert await stand.run(1.0) == "as far as I came" and stand.timed_out == 0
             task = asyncio.current_task()
@@ -158,7 +160,7 @@ async def test_an_isolated_handler_has_a_task_and_a_context_of_its_own() -> None
         PLACE.set(message.path)
         return before
 
-    async with room() as stage:
+    async with staged() as stage:
         stand = Stand(stage, moves, isolated=True)
         PLACE.set("caller")
         assert [await stand.run(), await stand.run(5.0)] == ["caller", "caller"]
@@ -171,7 +173,7 @@ async def test_any_other_handler_runs_in_the_callers() -> None:
         PLACE.set(message.path)
         return asyncio.current_task()
 
-    async with room() as stage:
+    async with staged() as stage:
         assert await Stand(stage, moves).run(5.0) is asyncio.current_task()
         assert PLACE.get() == "app://it"
 
@@ -190,7 +192,7 @@ async def test_cancelling_the_caller_cancels_the_handler_once(isolated: bool) ->
             ended.append("cleaned up")
             raise
 
-    async with room() as stage:
+    async with staged() as stage:
         stand = Stand(stage, patient, isolated=isolated)
         caller = asyncio.create_task(stand.run(60.0))
         await until(lambda: ended)
@@ -203,11 +205,11 @@ async def test_cancelling_the_caller_cancels_the_handler_once(isolated: bool) ->
 
 
 async def test_an_isolated_handler_does_not_outlive_the_server() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         stand = Stand(stage, never, isolated=True)
         caller = asyncio.create_task(stand.run())
         await until(stand.isolated_tasks)
-        await stage.runtime.close(0.01)
+        await stage.core.close(0.01)
         with pytest.raises(asyncio.CancelledError):
             await caller
         assert not stand.isolated_tasks()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mycelia.protocol.wire.json import JsonCodec
-from mycelia.realtime.connection.pending_requests import Asking
-from tests.unit.realtime.support import room, until
+from mycelia.realtime.connection.pending_requests import PendingRequests
+from tests.unit.realtime.support import staged, until
 
 MOST = 32_768
 
@@ -23,10 +23,10 @@ def request(values: int) -> bytes:
 async def test_too_many_values_are_refused_under_the_correlation_id(transformed: bool, asked: bool) -> None:
     """Also where the client was asked something, so that a large message may be the answer, and is read at once."""
     routing = {"transform_incoming": lambda value: value} if transformed else {}
-    async with room(limits={"message_values": MOST}, routing=routing) as stage:
+    async with staged(limits={"message_values": MOST}, routing=routing) as stage:
         connection, transport = stage.open()
         if asked:
-            connection.asking = Asking(1)
+            connection.session.pending_requests = PendingRequests(1)
         connection.received(request(MOST), False)
         await until(lambda: transport.writes)
         [message] = transport.messages
@@ -46,7 +46,7 @@ async def test_a_large_message_is_counted_once(transformed: bool, monkeypatch: p
     original = JsonCodec.crowded
     monkeypatch.setattr(JsonCodec, "crowded", counting)
     routing: dict[str, Any] = {"transform_incoming": lambda value: value} if transformed else {}
-    async with room(routing=routing) as stage:
+    async with staged(routing=routing) as stage:
         stage.app.register_route("app://size", lambda message, params, options: len(message.body), expose=True)
         connection, transport = stage.open()
         connection.received(request(10_000), False)

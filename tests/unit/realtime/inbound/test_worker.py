@@ -9,12 +9,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mycelia.realtime.connection.connection import WebSocketConnection
-from mycelia.realtime.inbound.worker import CORK_BYTES
-from tests.unit.realtime.support import FakeTransport, Room, room, turns, until
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.inbound.cork import CORK_BYTES
+from mycelia.realtime.inbound.worker import Worker
+from tests.unit.realtime.support import FakeTransport, Stage, staged, turns, until
 
 
-def serve(stage: Room) -> list[Any]:
+def serve(stage: Stage) -> list[Any]:
     """Handlers that answer at once, later, or never; the list is what was begun."""
     begun: list[Any] = []
 
@@ -42,7 +43,7 @@ def serve(stage: Room) -> list[Any]:
     return begun
 
 
-def ask(connection: WebSocketConnection, name: str, number: int, **body: Any) -> None:
+def ask(connection: Link, name: str, number: int, **body: Any) -> None:
     request = {"path": f"app://{name}", "body": {"n": number, **body}, "correlationId": number}
     connection.received(json.dumps(request).encode(), False)
 
@@ -54,7 +55,7 @@ requests = st.tuples(st.sampled_from(["plain", "slow", "broken", "absent"]), st.
 @given(st.lists(requests, max_size=25), st.booleans())
 async def test_answers_come_in_the_order_of_the_requests(program: list[tuple[str, int, int]], framed: bool) -> None:
     """Each request: which handler, for how many turns it suspends, and the pause before the next."""
-    async with room() as stage:
+    async with staged() as stage:
         begun = serve(stage)
         connection, transport = stage.open() if framed else stage.open_plain()
         for number, (name, suspensions, pause) in enumerate(program):
@@ -75,7 +76,7 @@ async def test_answers_come_in_the_order_of_the_requests(program: list[tuple[str
 
 
 async def test_the_answers_to_one_read_leave_in_one_write() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         serve(stage)
         connection, transport = stage.open()
         for number in range(10):
@@ -86,7 +87,7 @@ async def test_the_answers_to_one_read_leave_in_one_write() -> None:
 
 
 async def test_an_answer_does_not_wait_for_a_later_handler() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         serve(stage)
         connection, transport = stage.open()
         ask(connection, "plain", 0)
@@ -96,11 +97,11 @@ async def test_an_answer_does_not_wait_for_a_later_handler() -> None:
 
 
 async def test_what_others_write_comes_after_the_answers_that_are_held_back() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, transport = stage.open()
 
         async def speaks(message: Any) -> int:
-            await stage.runtime.broadcaster.broadcast({"event": "said", "data": message.body["n"]})
+            await stage.core.broadcaster.broadcast({"event": "said", "data": message.body["n"]})
             return int(message.body["n"])
 
         stage.app.register_route("app://speaks", speaks, expose=True)
@@ -112,7 +113,7 @@ async def test_what_others_write_comes_after_the_answers_that_are_held_back() ->
 
 
 async def test_the_cork_is_bounded() -> None:
-    async with room(connection={"backlogBytes": 10**7}) as stage:
+    async with staged(connection={"backlogBytes": 10**7}) as stage:
         serve(stage)
         connection, transport = stage.open()
         size = 20_000
@@ -124,7 +125,7 @@ async def test_the_cork_is_bounded() -> None:
 
 
 async def test_a_full_backlog_pauses_and_half_of_it_resumes() -> None:
-    async with room(connection={"backlogRequests": 4}) as stage:
+    async with staged(connection={"backlogRequests": 4}) as stage:
         serve(stage)
         connection, transport = stage.open()
         for number in range(4):
@@ -135,7 +136,7 @@ async def test_a_full_backlog_pauses_and_half_of_it_resumes() -> None:
 
 
 async def test_what_is_still_too_much_after_the_grace_is_refused_from_the_newest() -> None:
-    async with room(connection={"backlogRequests": 3, "pauseTimeout": 10}) as stage:
+    async with staged(connection={"backlogRequests": 3, "pauseTimeout": 10}) as stage:
         begun = serve(stage)
         connection, transport = stage.open()
         ask(connection, "never", 0)
@@ -153,7 +154,7 @@ async def test_what_is_still_too_much_after_the_grace_is_refused_from_the_newest
 
 
 async def test_beside_the_others_up_to_the_cap() -> None:
-    async with room(connection={"concurrentRequests": 2}) as stage:
+    async with staged(connection={"concurrentRequests": 2}) as stage:
         begun = serve(stage)
         connection, transport = stage.open()
         for number in range(3):
@@ -163,15 +164,15 @@ async def test_beside_the_others_up_to_the_cap() -> None:
         assert [(m["correlationId"], m["success"]) for m in transport.messages] == [(2, False), (3, True)]
         await until(lambda: len(begun) == 3)
         worker = connection.worker
-        assert worker is not None and len(worker.tasks) == 3
+        assert isinstance(worker, Worker) and len(worker.tasks) == 3
         await turns(3)
-        assert not worker.idle
+        assert not worker.is_idle
         worker.retire()
-        assert not worker.retiring, "a worker whose handlers run is not idle"
+        assert not worker.is_retiring, "a worker whose handlers run is not idle"
 
 
 async def test_a_client_that_goes_ends_everything_of_its_own() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         begun = serve(stage)
         connection, transport = stage.open()
         other, other_transport = stage.open()
@@ -181,18 +182,18 @@ async def test_a_client_that_goes_ends_everything_of_its_own() -> None:
         ask(other, "plain", 3)
         await until(lambda: len(begun) == 3)
         worker = connection.worker
-        assert worker is not None
+        assert isinstance(worker, Worker)
         tasks = worker.tasks
         connection.closed(1006, "")
         await asyncio.wait(tasks)
         assert all(task.cancelled() for task in tasks)
-        assert not worker.backlog and worker.backlog_bytes == 0
+        assert not worker.backlog.entries and worker.backlog.size_bytes == 0
         assert transport.writes == [] and len(begun) == 3
         await until(lambda: other_transport.writes)
 
 
 async def test_who_says_goodbye_is_worked_off_no_longer_than_it_takes() -> None:
-    async with room(connection={"closeTimeout": 60_000}) as stage:
+    async with staged(connection={"closeTimeout": 60_000}) as stage:
         gate, done = asyncio.Event(), list[Any]()
 
         async def waits(message: Any) -> None:
@@ -206,20 +207,20 @@ async def test_who_says_goodbye_is_worked_off_no_longer_than_it_takes() -> None:
         await turns(5)  # both overlap, and the worker sleeps
         connection.leaving()
         connection.closed(1000, "")
-        assert stage.runtime.requests() == 2, "whose client is gone is still work"
+        assert stage.core.requests() == 2, "whose client is gone is still work"
         gate.set()
-        await until(lambda: stage.runtime.connections.get(connection.id) is None)
-        assert sorted(done) == [0, 1] and stage.runtime.requests() == 0
+        await until(lambda: stage.core.registry.get(connection.id) is None)
+        assert sorted(done) == [0, 1] and stage.core.requests() == 0
 
 
 async def test_what_overlaps_keeps_the_worker_that_retires() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         begun = serve(stage)
         connection, _ = stage.open()
         ask(connection, "plain", 0)
         worker = connection.worker
-        assert worker is not None
-        await until(lambda: worker.idle)
+        assert isinstance(worker, Worker)
+        await until(lambda: worker.is_idle)
         worker.retire()
         ask(connection, "beside", 1)
         await until(lambda: len(begun) == 2)
@@ -232,9 +233,9 @@ async def test_what_overlaps_keeps_the_worker_that_retires() -> None:
 
 
 async def test_an_idle_connection_has_no_worker() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, _ = stage.open()
         assert connection.worker is None
         tasks = asyncio.all_tasks()
-        await stage.runtime.broadcaster.broadcast({"event": "e"})
+        await stage.core.broadcaster.broadcast({"event": "e"})
         assert connection.worker is None and asyncio.all_tasks() == tasks

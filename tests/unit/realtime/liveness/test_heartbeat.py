@@ -7,10 +7,11 @@ from time import monotonic, time
 
 import pytest
 
-from mycelia.realtime.connection.state import Phase
+from mycelia.realtime.connection.connection import ConnectionState
+from mycelia.realtime.inbound.worker import Worker
 from mycelia.scheduling.timer_wheel import TICK
 from mycelia.transports.seam import Control
-from tests.unit.realtime.support import room, until
+from tests.unit.realtime.support import staged, until
 
 LIMITS = {"pingInterval": 25_000, "pingTimeout": 5_000}
 
@@ -19,10 +20,10 @@ LIMITS = {"pingInterval": 25_000, "pingTimeout": 5_000}
     ("since", "pings"), [(0.0, 0), (1.0, 0), (20.0, 0), (24.7, 0), (24.9, 1), (25.0, 1), (90.0, 1)]
 )
 async def test_a_ping_is_due_an_interval_after_the_last(since: float, pings: int) -> None:
-    async with room(connection=LIMITS) as stage:
+    async with staged(connection=LIMITS) as stage:
         connection, transport = stage.open()
-        connection.beat_at = monotonic() - since
-        again = stage.runtime.heartbeat.due(connection, 0.0)
+        connection.pinged_at = monotonic() - since
+        again = stage.core.heartbeat.due(connection, 0.0)
         assert transport.pings == pings
         if pings:
             assert again == 5.0, "the next look is at the answer"
@@ -32,15 +33,15 @@ async def test_a_ping_is_due_an_interval_after_the_last(since: float, pings: int
 
 @pytest.mark.parametrize("answer", ["pong", "message"])
 async def test_any_answer_is_one_and_the_next_ping_is_an_interval_later(answer: str) -> None:
-    async with room(connection=LIMITS) as stage:
+    async with staged(connection=LIMITS) as stage:
         connection, transport = stage.open()
-        connection.beat_at = monotonic() - 25
-        assert stage.runtime.heartbeat.due(connection, 0.0) == 5.0
+        connection.pinged_at = monotonic() - 25
+        assert stage.core.heartbeat.due(connection, 0.0) == 5.0
         if answer == "pong":
             connection.control(Control.PONG, b"")
         else:
             connection.active_at = time() + 1
-        assert stage.runtime.heartbeat.due(connection, 0.0) == pytest.approx(25.0, abs=0.2)
+        assert stage.core.heartbeat.due(connection, 0.0) == pytest.approx(25.0, abs=0.2)
         assert (transport.pings, connection.ping_sent, connection.is_open) == (1, None, True)
 
 
@@ -58,12 +59,12 @@ async def test_any_answer_is_one_and_the_next_ping_is_an_interval_later(answer: 
 async def test_who_does_not_answer_is_judged_after_the_timeout_unless_we_paused_it(
     ago: float, paused: bool, closed: bool
 ) -> None:
-    async with room(connection=LIMITS) as stage:
+    async with staged(connection=LIMITS) as stage:
         connection, transport = stage.open()
         connection.ping_sent = (monotonic() - ago, connection.active_at)
         if paused:
             connection.pause()
-        again = stage.runtime.heartbeat.due(connection, 0.0)
+        again = stage.core.heartbeat.due(connection, 0.0)
         assert [code for code, _ in transport.closings] == ([4505] if closed else [])
         assert connection.is_open is not closed
         if closed:
@@ -73,61 +74,61 @@ async def test_who_does_not_answer_is_judged_after_the_timeout_unless_we_paused_
 
 
 async def test_who_answers_is_pinged_every_interval_however_long_an_answer_may_take() -> None:
-    async with room(connection={"pingInterval": 5_000, "pingTimeout": 20_000}) as stage:
+    async with staged(connection={"pingInterval": 5_000, "pingTimeout": 20_000}) as stage:
         connection, transport = stage.open()
         for number in range(1, 4):
-            connection.beat_at = monotonic() - 5
-            assert stage.runtime.heartbeat.due(connection, 0.0) == 5.0
+            connection.pinged_at = monotonic() - 5
+            assert stage.core.heartbeat.due(connection, 0.0) == 5.0
             assert transport.pings == number
             connection.control(Control.PONG, b"")
-        connection.beat_at = monotonic() - 5
-        stage.runtime.heartbeat.due(connection, 0.0)
-        assert stage.runtime.heartbeat.due(connection, 0.0) == pytest.approx(20.0, abs=0.2), "one ping at a time"
+        connection.pinged_at = monotonic() - 5
+        stage.core.heartbeat.due(connection, 0.0)
+        assert stage.core.heartbeat.due(connection, 0.0) == pytest.approx(20.0, abs=0.2), "one ping at a time"
         assert transport.pings == 4
 
 
 async def test_a_late_wheel_judges_nobody() -> None:
-    async with room(connection=LIMITS) as stage:
+    async with staged(connection=LIMITS) as stage:
         connection, transport = stage.open()
         connection.ping_sent = (monotonic() - 60, connection.active_at)
-        stage.runtime.heartbeat.wheel.late = True
-        assert stage.runtime.heartbeat.due(connection, 0.0) == TICK
-        stage.runtime.heartbeat.wheel.late = False
-        assert stage.runtime.heartbeat.due(connection, 0.0) == 0.0 and len(transport.closings) == 1
+        stage.core.heartbeat.wheel.late = True
+        assert stage.core.heartbeat.due(connection, 0.0) == TICK
+        stage.core.heartbeat.wheel.late = False
+        assert stage.core.heartbeat.due(connection, 0.0) == 0.0 and len(transport.closings) == 1
 
 
 async def test_an_interval_of_zero_pings_nobody() -> None:
-    async with room(connection={"pingInterval": 0}) as stage:
+    async with staged(connection={"pingInterval": 0}) as stage:
         connection, transport = stage.open()
-        connection.beat_at = monotonic() - 1000
-        assert stage.runtime.heartbeat.due(connection, 0.0) > 0
+        connection.pinged_at = monotonic() - 1000
+        assert stage.core.heartbeat.due(connection, 0.0) > 0
         assert transport.pings == 0
 
 
 async def test_a_transport_that_cannot_ping_is_left_alone() -> None:
-    async with room(connection=LIMITS) as stage:
+    async with staged(connection=LIMITS) as stage:
         connection, transport = stage.open_plain()
         for _ in range(3):
-            connection.beat_at = monotonic() - 1000
-            assert stage.runtime.heartbeat.due(connection, 0.0) == 25.0
+            connection.pinged_at = monotonic() - 1000
+            assert stage.core.heartbeat.due(connection, 0.0) == 25.0
         assert connection.is_open and not transport.sent
 
 
-@pytest.mark.parametrize("phase", [Phase.PENDING, Phase.CLOSING, Phase.CLOSED])
-async def test_only_the_open_are_looked_after(phase: Phase) -> None:
-    async with room(connection=LIMITS) as stage:
+@pytest.mark.parametrize("phase", [ConnectionState.PENDING, ConnectionState.CLOSING, ConnectionState.CLOSED])
+async def test_only_the_open_are_looked_after(phase: ConnectionState) -> None:
+    async with staged(connection=LIMITS) as stage:
         connection, transport = stage.open()
-        connection.beat_at, connection.phase = monotonic() - 1000, phase
-        assert stage.runtime.heartbeat.due(connection, 0.0) == 0.0 and transport.pings == 0
-        connection.phase = Phase.OPEN
+        connection.pinged_at, connection.state = monotonic() - 1000, phase
+        assert stage.core.heartbeat.due(connection, 0.0) == 0.0 and transport.pings == 0
+        connection.state = ConnectionState.OPEN
 
 
 async def test_begin_and_end_put_on_the_wheel_and_take_off() -> None:
-    async with room(connection=LIMITS) as stage:
+    async with staged(connection=LIMITS) as stage:
         connections = [stage.open()[0] for _ in range(3)]
-        wheel = stage.runtime.heartbeat.wheel
+        wheel = stage.core.heartbeat.wheel
         assert len(wheel) == 3
-        stage.runtime.heartbeat.begin(connections[0])
+        stage.core.heartbeat.begin(connections[0])
         assert len(wheel) == 3
         for connection in connections:
             connection.closed(1000, "")
@@ -135,19 +136,19 @@ async def test_begin_and_end_put_on_the_wheel_and_take_off() -> None:
 
 
 async def test_a_worker_that_has_been_idle_for_long_retires() -> None:
-    async with room(connection=LIMITS) as stage:
+    async with staged(connection=LIMITS) as stage:
         stage.app.register_route("app://echo", lambda message: message.body, expose=True)
         connection, transport = stage.open()
         connection.received(b'{"path":"app://echo","body":1}', False)
         await until(lambda: transport.writes)
         worker = connection.worker
-        assert worker is not None
-        await until(lambda: worker.idle)
-        stage.runtime.heartbeat.due(connection, 0.0)
-        assert not worker.retiring, "it has just worked"
+        assert isinstance(worker, Worker)
+        await until(lambda: worker.is_idle)
+        stage.core.heartbeat.due(connection, 0.0)
+        assert not worker.is_retiring, "it has just worked"
         connection.active_at = time() - 60
-        stage.runtime.heartbeat.due(connection, 0.0)
-        await asyncio.wait([worker.task])
+        stage.core.heartbeat.due(connection, 0.0)
+        await asyncio.wait(worker.tasks)
         assert connection.worker is None
         connection.received(b'{"path":"app://echo","body":2}', False)
         await until(lambda: len(transport.writes) == 2)

@@ -6,7 +6,7 @@ import pytest
 
 from mycelia.protocol.wire.codes import Close
 from mycelia.realtime.config.limits import LimitsConfig
-from mycelia.realtime.liveness.idle_timeout import Ageing
+from mycelia.realtime.liveness.idle_timeout import IdleTimeout
 from mycelia.scheduling.timer_wheel import TICK
 
 
@@ -23,13 +23,15 @@ class Stage:
     def __init__(self, chance: float = 0.0, **limits: float) -> None:
         self.now, self.wall = 1000.0, 5_000_000.0
         self.connection = Quiet(self.wall)
-        self.ageing = Ageing(LimitsConfig(**limits), lambda: self.now, lambda: self.wall, lambda: chance)  # type: ignore[arg-type]
-        self.first = self.ageing.begin(self.connection)
+        config = LimitsConfig(**limits)  # type: ignore[arg-type]
+        times = config.idle_timeout, config.connection_lifetime
+        self.idle_timeout = IdleTimeout(*times, lambda: self.now, lambda: self.wall, lambda: chance)
+        self.first = self.idle_timeout.begin(self.connection)
 
     def look(self, seconds: float, *, late: bool = False) -> Any:
         self.now += seconds
         self.wall += seconds
-        verdict = self.ageing.verdict(self.connection, late)
+        verdict = self.idle_timeout.check(self.connection, late)
         return verdict[0] if isinstance(verdict, tuple) else verdict
 
 
@@ -92,10 +94,10 @@ def test_what_comes_first_counts() -> None:
     stage.connection.active_at = stage.wall + 20.0
     assert stage.look(20.0) == 20.0
     assert stage.look(20.0) is Close.LIFETIME_OVER
-    stage.ageing.end(stage.connection)
-    stage.ageing.end(stage.connection)
-    assert len(stage.ageing) == 0
+    stage.idle_timeout.end(stage.connection)
+    stage.idle_timeout.end(stage.connection)
+    assert len(stage.idle_timeout) == 0
 
 
 def test_by_default_nobody_ages() -> None:
-    assert not Ageing(LimitsConfig()).on
+    assert not IdleTimeout(0.0, 0.0).is_on

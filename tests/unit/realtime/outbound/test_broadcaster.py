@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mycelia.errors import InvalidMessage
-from mycelia.realtime.connection.send_queue import Overflow, Verdict
+from mycelia.realtime.connection.send_queue import Overflow, SendResult
 from mycelia.realtime.outbound.broadcaster import BroadcastResult
-from tests.unit.realtime.support import Room, room
+from tests.unit.realtime.support import Stage, staged
 
 MSGPACK = ("Sec-WebSocket-Protocol", "mycelia.v1.msgpack")
 METADATA: list[dict[str, Any]] = [
@@ -23,12 +23,12 @@ METADATA: list[dict[str, Any]] = [
 
 
 async def test_everybody_of_one_dialect_is_written_the_same_object() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         json_peers = [stage.open()[1] for _ in range(3)]
         packed_peers = [stage.open(MSGPACK)[1] for _ in range(2)]
         for peer in packed_peers:
             peer.writes.clear()  # the greeting of who offers a subprotocol
-        assert await stage.runtime.broadcaster.broadcast({"event": "e"}) == BroadcastResult(5, 0, 0)
+        assert await stage.core.broadcaster.broadcast({"event": "e"}) == BroadcastResult(5, 0, 0)
         for peers in (json_peers, packed_peers):
             [first] = peers[0].writes
             assert all(len(peer.writes) == 1 and peer.writes[0] is first for peer in peers)
@@ -36,10 +36,10 @@ async def test_everybody_of_one_dialect_is_written_the_same_object() -> None:
 
 
 async def test_peers_that_take_no_frames_are_sent_the_payload() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         _, framed = stage.open()
         _, plain = stage.open_plain()
-        await stage.runtime.broadcaster.broadcast({"event": "e"})
+        await stage.core.broadcaster.broadcast({"event": "e"})
         assert plain.sent == [(b'{"event":"e"}', False)] and framed.messages == [{"event": "e"}]
 
 
@@ -60,62 +60,62 @@ async def test_peers_that_take_no_frames_are_sent_the_payload() -> None:
     ],
 )
 async def test_filters(chosen: Any, expected: list[int]) -> None:
-    async with room() as stage:
+    async with staged() as stage:
         opened = [stage.open() for _ in METADATA]
         for (connection, _), metadata in zip(opened, METADATA, strict=True):
-            connection.metadata = metadata
-        result = await stage.runtime.broadcaster.broadcast({"event": "e"}, chosen)
+            connection.session.metadata = metadata
+        result = await stage.core.broadcaster.broadcast({"event": "e"}, chosen)
         assert [number for number, (_, peer) in enumerate(opened) if peer.writes] == expected
         assert result == BroadcastResult(len(expected), 0, 0)
 
 
 @pytest.mark.parametrize("chosen", [5, "room", ["room"]])
 async def test_a_filter_that_is_none_is_said_so(chosen: Any) -> None:
-    async with room() as stage:
+    async with staged() as stage:
         _, peer = stage.open()
         with pytest.raises(InvalidMessage, match="filter: expected an object or a function"):
-            await stage.runtime.broadcaster.broadcast({"event": "e"}, chosen)
+            await stage.core.broadcaster.broadcast({"event": "e"}, chosen)
         assert not peer.writes
 
 
 async def test_what_one_codec_cannot_say_is_sent_to_nobody_of_any() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         peers = [stage.open()[1], stage.open(MSGPACK)[1]]
         for peer in peers:
             peer.writes.clear()
         with pytest.raises(InvalidMessage):
-            await stage.runtime.broadcaster.broadcast({"event": "e", "data": object()})
+            await stage.core.broadcaster.broadcast({"event": "e", "data": object()})
         assert not any(peer.writes for peer in peers)
 
 
 async def test_the_pending_and_the_closing_are_not_written_to() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         pending = stage.admit()
         closing, peer = stage.open()
-        closing.close()
-        assert await stage.runtime.broadcaster.broadcast({"event": "e"}) == BroadcastResult(0, 0, 0)
-        assert not peer.writes and pending.metadata == {}
+        closing.close(1000, "")
+        assert await stage.core.broadcaster.broadcast({"event": "e"}) == BroadcastResult(0, 0, 0)
+        assert not peer.writes and pending.session.metadata == {}
 
 
 async def test_a_predicate_that_closes_connections_does_not_confuse_it() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         opened = [stage.open() for _ in range(4)]
 
         def closes_the_next(connection: Any) -> bool:
-            if connection is opened[0][0]:
-                opened[1][0].close()
+            if connection is opened[0][0].session:
+                opened[1][0].close(1000, "")
             return True
 
-        await stage.runtime.broadcaster.broadcast({"event": "e"}, closes_the_next)
+        await stage.core.broadcaster.broadcast({"event": "e"}, closes_the_next)
         assert [len(peer.writes) for _, peer in opened] == [1, 0, 1, 1]
 
 
 async def test_broadcasts_of_one_turn_leave_in_one_write_and_in_order() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         opened = [stage.open() for _ in range(3)]
-        opened[1][0].metadata = {"room": "a"}
+        opened[1][0].session.metadata = {"room": "a"}
         calls = [
-            stage.runtime.broadcaster.broadcast({"event": str(number)}, {"room": "a"} if number == 3 else None)
+            stage.core.broadcaster.broadcast({"event": str(number)}, {"room": "a"} if number == 3 else None)
             for number in range(5)
         ]
         results = await asyncio.gather(*calls)
@@ -129,10 +129,10 @@ async def test_a_peer_that_cannot_be_written_to_does_not_keep_it_from_the_others
     def breaks(packet: bytes) -> None:
         raise OSError("broken pipe")
 
-    async with room() as stage:
+    async with staged() as stage:
         opened = [stage.open() for _ in range(3)]
         opened[1][0].write = breaks
-        assert await stage.runtime.broadcaster.broadcast({"event": "e"}) == BroadcastResult(2, 0, 1)
+        assert await stage.core.broadcaster.broadcast({"event": "e"}) == BroadcastResult(2, 0, 1)
         assert [len(peer.writes) for _, peer in opened] == [1, 0, 1]
 
 
@@ -145,7 +145,7 @@ async def test_every_packet_to_a_full_peer_is_delivered_later_or_counted(
     sends: list[tuple[Overflow, int, bool]],
 ) -> None:
     """Written at last + counted as dropped = sent, for a peer that is full now and then; and order is kept."""
-    async with room(connection={"outboxBytes": 200}) as stage:
+    async with staged(connection={"outboxBytes": 200}) as stage:
         connection, peer = stage.open()
         total = BroadcastResult()
         sent = 0
@@ -153,7 +153,7 @@ async def test_every_packet_to_a_full_peer_is_delivered_later_or_counted(
             if not connection.is_open:
                 break
             connection.congested(full)
-            result = await stage.runtime.broadcaster.broadcast(
+            result = await stage.core.broadcaster.broadcast(
                 {"event": "e", "data": [number, "x" * size]}, None, policy, "k"
             )
             sent += 1
@@ -167,24 +167,24 @@ async def test_every_packet_to_a_full_peer_is_delivered_later_or_counted(
         numbers = [message["data"][0] for message in peer.messages]
         assert numbers == sorted(set(numbers))
         assert len(numbers) + total.dropped == sent and total.dropped == connection.dropped
-        assert connection.plain
+        assert connection.can_write_directly
 
 
 async def test_what_is_volatile_never_waits() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         (connection, peer), (slow, slow_peer) = stage.open(), stage.open()
         slow.congested(True)
-        result = await stage.runtime.broadcaster.broadcast({"event": "e"}, overflow=Overflow.VOLATILE)
+        result = await stage.core.broadcaster.broadcast({"event": "e"}, overflow=Overflow.VOLATILE)
         assert result == BroadcastResult(1, 0, 1) and (connection.dropped, slow.dropped) == (0, 1)
-        assert await slow.send({"event": "e"}, overflow="volatile") is Verdict.DROPPED
+        assert await slow.session.send({"event": "e"}, overflow="volatile") is SendResult.DROPPED
         slow.congested(False)
-        assert await slow.send({"event": "f"}, overflow="volatile") is None
+        assert await slow.session.send({"event": "f"}, overflow="volatile") is None
         assert [message["event"] for message in slow_peer.messages] == ["f"] and len(peer.messages) == 1
 
 
 async def test_a_stage_is_gone_when_it_is_left() -> None:
-    made: list[Room] = []
-    async with room() as stage:
+    made: list[Stage] = []
+    async with staged() as stage:
         made.append(stage)
         stage.open()
-    assert made[0].runtime.connections.living() == []
+    assert made[0].core.registry.with_transport() == []

@@ -11,21 +11,22 @@ import pytest
 
 from mycelia.kernel.messages.message import valid_trace_id
 from mycelia.kernel.routing.router import Route
+from mycelia.observability.counters import Counter
 from mycelia.protocol.wire.codes import Code
 from mycelia.protocol.wire.envelope import Event, ProtocolFault, Request, Response
-from mycelia.realtime.connection.connection import WebSocketConnection
-from mycelia.realtime.inbound.worker import Raw
+from mycelia.realtime.connection.link import Link
+from mycelia.realtime.connection.work import UntransformedMessage
 from mycelia.realtime.outbound.responder import Responder
 from mycelia.serving.error_responses import outcome_response
 from tests.support.names import shown
-from tests.unit.realtime.support import Room, room, until
+from tests.unit.realtime.support import Stage, staged, until
 
 
 class Unknown:
     """What no codec can encode."""
 
 
-def unpacked(stage: Room, response: Response, done: Route | None = None) -> dict[str, Any]:
+def unpacked(stage: Stage, response: Response, done: Route | None = None) -> dict[str, Any]:
     """The packet of a response, decoded again."""
     connection, transport = stage.open()
     connection.write(responder_of(stage).pack(connection, response, done))
@@ -33,8 +34,8 @@ def unpacked(stage: Room, response: Response, done: Route | None = None) -> dict
     return dict(message)
 
 
-def responder_of(stage: Room) -> Responder:
-    return stage.runtime.dispatch.responder
+def responder_of(stage: Stage) -> Responder:
+    return stage.core.responder
 
 
 def answer(data: Any, correlation_id: Any = "c") -> Response:
@@ -45,7 +46,7 @@ def answer(data: Any, correlation_id: Any = "c") -> Response:
 
 
 async def test_what_a_handler_made_is_counted_when_it_is_packed() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         route = stage.app.register_route("app://x", lambda: 1)
         message = unpacked(stage, answer({"a": 1}), route)
         assert (message["success"], message["data"], message["correlationId"]) == (True, {"a": 1}, "c")
@@ -57,7 +58,7 @@ async def test_what_a_handler_made_is_counted_when_it_is_packed() -> None:
 
 @pytest.mark.parametrize("data", [Unknown(), {"deep": [Unknown()]}, float("nan"), 2**70, "\ud800", {1: 2}], ids=shown)
 async def test_what_cannot_be_encoded_is_an_apology_that_can(data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    async with room() as stage:
+    async with staged() as stage:
         route = stage.app.register_route("app://x", lambda: 1)
         with caplog.at_level(logging.ERROR, "mycelia.websocket"):
             message = unpacked(stage, answer(data), route)
@@ -70,7 +71,7 @@ async def test_what_cannot_be_encoded_is_an_apology_that_can(data: Any, caplog: 
 
 
 async def test_what_is_too_large_is_an_apology_as_well() -> None:
-    async with room(limits={"outbound_bytes": 1024}) as stage:
+    async with staged(limits={"outbound_bytes": 1024}) as stage:
         assert unpacked(stage, answer("x" * 800))["success"] is True
         message = unpacked(stage, answer("x" * 1100))
         assert (message["error"]["code"], message["correlationId"]) == ("HANDLER_ERROR", "c")
@@ -78,7 +79,7 @@ async def test_what_is_too_large_is_an_apology_as_well() -> None:
 
 @pytest.mark.parametrize("correlation_id", ["c", 7, 1.5, None])
 async def test_the_apology_answers_the_request_whatever_its_correlation_id(correlation_id: Any) -> None:
-    async with room() as stage:
+    async with staged() as stage:
         message = unpacked(stage, answer(Unknown(), correlation_id))
         assert message["success"] is False and message["correlationId"] == correlation_id
 
@@ -86,16 +87,16 @@ async def test_the_apology_answers_the_request_whatever_its_correlation_id(corre
 @pytest.mark.parametrize("correlation_id", [Unknown(), "\ud800", 2**70, float("nan")], ids=shown)
 async def test_a_correlation_id_that_cannot_be_encoded_is_left_out(correlation_id: Any) -> None:
     """A transform may have put anything there."""
-    async with room() as stage:
+    async with staged() as stage:
         message = unpacked(stage, answer(1, correlation_id))
         assert message["success"] is False and message["correlationId"] is None
 
 
 async def test_every_response_has_a_trace_id_of_its_own() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         made = [responder_of(stage).next_trace_id() for _ in range(1000)]
         assert len(set(made)) == 1000 and all(map(valid_trace_id, made))
-    async with room() as stage:
+    async with staged() as stage:
         assert responder_of(stage).next_trace_id() not in made, "nor is it another server's"
 
 
@@ -103,12 +104,12 @@ async def test_every_response_has_a_trace_id_of_its_own() -> None:
 
 
 async def test_without_a_transform_it_is_sent_at_once() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, transport = stage.open()
         for number in range(3):
             responder_of(stage).send(connection, answer(number))
         assert [each["data"] for each in transport.messages] == [0, 1, 2]
-        connection.close()
+        connection.close(1000, "")
         responder_of(stage).send(connection, answer(3))
         assert len(transport.messages) == 3 and connection.dropped == 1
 
@@ -122,7 +123,7 @@ async def test_a_transform_sees_it_like_any_other_response(waits: bool) -> None:
         await asyncio.sleep(0)
         return outgoing(response)
 
-    async with room(routing={"transform_outgoing": later if waits else outgoing}) as stage:
+    async with staged(routing={"transform_outgoing": later if waits else outgoing}) as stage:
         connection, transport = stage.open()
         responder_of(stage).fail(connection, ProtocolFault(Code.INVALID_JSON, "expected JSON", None, "c"))
         await until(lambda: transport.writes)
@@ -133,7 +134,7 @@ async def test_a_transform_that_fails_is_answered() -> None:
     def outgoing(response: Any) -> Any:
         raise KeyError("secret")
 
-    async with room(routing={"transform_outgoing": outgoing}) as stage:
+    async with staged(routing={"transform_outgoing": outgoing}) as stage:
         connection, transport = stage.open()
         responder_of(stage).send(connection, answer(1))
         await until(lambda: transport.writes)
@@ -147,7 +148,7 @@ async def test_a_client_that_left_while_its_answer_was_transformed() -> None:
         connection.closed(1006, "")
         return response
 
-    async with room(routing={"transform_outgoing": outgoing}) as stage:
+    async with staged(routing={"transform_outgoing": outgoing}) as stage:
         connection, transport = stage.open()
         responder_of(stage).send(connection, answer(1))
         await until(lambda: connection.dropped)
@@ -158,7 +159,7 @@ async def test_a_client_that_left_while_its_answer_was_transformed() -> None:
 
 
 async def test_what_breaks_the_wire_language_is_told_how() -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, transport = stage.open()
         responder_of(stage).fail(connection, ProtocolFault(Code.INVALID_MESSAGE, "expected x", {"limit": 7}, 5))
         responder_of(stage).fail(connection, ProtocolFault(Code.INVALID_JSON, "expected JSON"))
@@ -168,10 +169,10 @@ async def test_what_breaks_the_wire_language_is_told_how() -> None:
         }  # fmt: skip
         assert (first["correlationId"], second.get("correlationId")) == (5, None)
         assert first["metadata"]["traceId"] != second["metadata"]["traceId"]
-        assert connection.is_open and responder_of(stage).refused == 0
+        assert connection.is_open and stage.core.counters[Counter.REFUSED] == 0
 
 
-def refused(stage: Room, connection: WebSocketConnection, *works: Any) -> None:
+def refused(stage: Stage, connection: Link, *works: Any) -> None:
     for work in works:
         responder_of(stage).refuse(connection, work)
 
@@ -179,14 +180,16 @@ def refused(stage: Room, connection: WebSocketConnection, *works: Any) -> None:
 REQUEST = Request("app://x", None, "c")
 
 
-@pytest.mark.parametrize("work", [REQUEST, Raw({"path": "app://x", "correlationId": "c"})], ids=["request", "raw"])
+@pytest.mark.parametrize(
+    "work", [REQUEST, UntransformedMessage({"path": "app://x", "correlationId": "c"})], ids=["request", "raw"]
+)
 async def test_a_request_that_found_no_room_is_told_to_come_again(work: Any) -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, transport = stage.open()
         refused(stage, connection, work)
         [message] = transport.messages
         assert (message["error"]["code"], message["error"]["retryable"]) == ("OVERLOADED", True)
-        assert message["correlationId"] == "c" and responder_of(stage).refused == 1
+        assert message["correlationId"] == "c" and stage.core.counters[Counter.REFUSED] == 1
 
 
 SILENT = {"noReply": True}
@@ -197,24 +200,24 @@ SILENT = {"noReply": True}
     [
         Request("app://x", None, "c", SILENT),
         Event("e"),
-        Raw({"path": "app://x", "metadata": SILENT}),
-        Raw({"event": "e"}),
-        Raw({"success": True, "correlationId": "c"}),
+        UntransformedMessage({"path": "app://x", "metadata": SILENT}),
+        UntransformedMessage({"event": "e"}),
+        UntransformedMessage({"success": True, "correlationId": "c"}),
         None,
     ],
     ids=["no reply", "event", "raw no reply", "raw event", "raw response", "nothing"],
 )
 async def test_what_wants_no_answer_is_counted_only(work: Any) -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, transport = stage.open()
         refused(stage, connection, work, work)
-        assert transport.writes == [] and responder_of(stage).refused == 2
+        assert transport.writes == [] and stage.core.counters[Counter.REFUSED] == 2
 
 
 @pytest.mark.parametrize("value", [7, [], {"path": 7}, {"path": "app://x", "success": True}], ids=str)
 async def test_what_is_no_message_at_all_is_told_so(value: Any) -> None:
-    async with room() as stage:
+    async with staged() as stage:
         connection, transport = stage.open()
-        refused(stage, connection, Raw(value))
+        refused(stage, connection, UntransformedMessage(value))
         [message] = transport.messages
-        assert message["error"]["code"] == "INVALID_MESSAGE" and responder_of(stage).refused == 1
+        assert message["error"]["code"] == "INVALID_MESSAGE" and stage.core.counters[Counter.REFUSED] == 1

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from mycelia.protocol.wire.envelope import Event, ProtocolFault, Request, Response, ResponseMetadata
-from mycelia.realtime.config.config import RoutingConfig
-from mycelia.realtime.inbound.worker import Raw
+from mycelia.realtime.connection.work import UntransformedMessage
 from mycelia.realtime.outbound.transforms import Transforms
 from tests.support.names import shown
-from tests.unit.realtime.support import room
+from tests.unit.realtime.support import staged
 
 ANSWER = Response(True, {"a": 1}, 7, None, ResponseMetadata("t", 5))
 
@@ -46,14 +45,14 @@ async def test_what_it_makes_is_judged_as_an_envelope(made: Any, given: Any, exp
         [(key, held)] = value.items()
         return {"do": {"path": f"app://{held}"}, "told": {"event": held}, "yes": {"success": True, "data": held}}[key]
 
-    assert await Transforms(RoutingConfig(transform_incoming=made(plain))).read(Raw(given), "c") == expected
+    assert await Transforms(made(plain), None).read(UntransformedMessage(given), "c") == expected
 
 
 @either
 @pytest.mark.parametrize("result", [None, 5, [], {"path": 5}, {"path": "a://b", "event": "e"}])
 async def test_what_is_no_envelope_is_a_fault_of_the_protocol(made: Any, result: Any) -> None:
     with pytest.raises(ProtocolFault) as caught:
-        await Transforms(RoutingConfig(transform_incoming=made(lambda value: result))).read(Raw({}), "c")
+        await Transforms(made(lambda value: result), None).read(UntransformedMessage({}), "c")
     assert caught.value.code == "INVALID_MESSAGE"
 
 
@@ -62,7 +61,7 @@ async def test_an_incoming_transform_that_raises_is_logged_not_told(
     made: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ProtocolFault) as caught:
-        await Transforms(RoutingConfig(transform_incoming=made(broken))).read(Raw({}), "c")
+        await Transforms(made(broken), None).read(UntransformedMessage({}), "c")
     assert caught.value.code == "INVALID_MESSAGE" and "secret" not in str(caught.value)
     assert caught.value.details is not None and str(caught.value.details["errorId"]) in caplog.text
 
@@ -75,9 +74,9 @@ async def test_outgoing_gets_the_mapping_and_gives_the_packet(made: Any) -> None
         seen.append(value)
         return {"mine": value["data"]}
 
-    async with room() as stand:
+    async with staged() as stand:
         connection, _ = stand.open_plain()
-        packet = await Transforms(RoutingConfig(transform_outgoing=made(plain))).pack(ANSWER, connection, "t")
+        packet = await Transforms(None, made(plain)).pack(ANSWER, connection, "t")
     assert json.loads(packet) == {"mine": {"a": 1}}
     [mapping] = seen
     assert (mapping["success"], mapping["data"], mapping["correlationId"], mapping["error"]) == (
@@ -93,9 +92,9 @@ async def test_outgoing_gets_the_mapping_and_gives_the_packet(made: Any) -> None
 async def test_an_outgoing_transform_that_fails_is_an_answer_with_the_same_correlation_id(
     made: Any, plain: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with room() as stand:
+    async with staged() as stand:
         connection, _ = stand.open_plain()
-        packet = await Transforms(RoutingConfig(transform_outgoing=made(plain))).pack(ANSWER, connection, "t")
+        packet = await Transforms(None, made(plain)).pack(ANSWER, connection, "t")
     told = json.loads(packet)
     assert (told["success"], told["correlationId"], told["error"]["code"]) == (False, 7, "HANDLER_ERROR")
     assert told["metadata"]["traceId"] == "t" and b"secret" not in packet
@@ -104,9 +103,9 @@ async def test_an_outgoing_transform_that_fails_is_an_answer_with_the_same_corre
 
 @pytest.mark.parametrize("correlation_id", [object(), "\ud800", float("nan")], ids=shown)
 async def test_a_correlation_id_of_the_applications_own_making_cannot_keep_the_answer_back(correlation_id: Any) -> None:
-    async with room() as stand:
+    async with staged() as stand:
         connection, _ = stand.open_plain()
-        transforms = Transforms(RoutingConfig(transform_outgoing=broken))
+        transforms = Transforms(None, broken)
         packet = await transforms.pack(Response(True, 1, correlation_id), connection, "t")
     told = json.loads(packet)
     assert (told["success"], told["correlationId"], told["error"]["code"]) == (False, None, "HANDLER_ERROR")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from mycelia.realtime.overload.memory_trim import Relief, trim
+from mycelia.realtime.overload.memory_trim import MemoryTrim, malloc_trim
 
 
 class Node:
@@ -14,11 +14,11 @@ class Node:
 def test_it_runs_every_step_and_then_not_for_ten_seconds() -> None:
     done: list[str] = []
     now = [5.0]
-    relief = Relief((lambda: done.append("collect"), lambda: done.append("trim")), lambda: now[0])
-    assert relief.give_back() and done == ["collect", "trim"]
+    relief = MemoryTrim((lambda: done.append("collect"), lambda: done.append("trim")), lambda: now[0])
+    assert relief.run() and done == ["collect", "trim"]
     for later, again in ((14.99, False), (15.0, True), (24.0, False), (25.0, True)):
         now[0] = later
-        assert relief.give_back() is again
+        assert relief.run() is again
     assert len(done) == 6
 
 
@@ -27,11 +27,11 @@ def test_garbage_that_waits_for_the_collector_is_gone() -> None:
     try:
         waits = weakref.ref(Node())
         assert waits() is not None
-        assert Relief().give_back()
+        assert MemoryTrim().run()
         assert waits() is None
     finally:
         gc.enable()
 
 
 def test_trimming_never_fails() -> None:
-    assert isinstance(trim(), bool)
+    assert isinstance(malloc_trim(), bool)

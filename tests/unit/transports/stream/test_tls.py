@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mycelia.observability.counters import EventCounters
 from mycelia.protocol.ws.frames import Opcode, mask_frame
 from mycelia.realtime.admission.accept_limiter import AcceptLimiter
 from mycelia.realtime.overload.monitor import resident_bytes
@@ -90,7 +91,7 @@ async def turns(count: int = 3) -> None:
 
 @each_engine
 async def test_a_connection_counts_from_the_accept(engine: type[StreamEngine], tmp_path: Path) -> None:
-    door = AcceptLimiter(1, 1)
+    door = AcceptLimiter(1, 1, EventCounters())
     async with bench(engine, accept_control=door) as stand:
         far = Far(stand, issue(tmp_path))
         assert len(door) == 1 and far.near.get_extra_info("cipher") is None
@@ -262,7 +263,7 @@ class Counting(AcceptLimiter):
     """Notes what was misread."""
 
     def __init__(self, most: int, most_per_address: int) -> None:
-        super().__init__(most, most_per_address)
+        super().__init__(most, most_per_address, EventCounters())
         self.misreadings: list[int] = []
 
     def record_bad_request(self, status: int) -> None:

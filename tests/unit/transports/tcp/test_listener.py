@@ -5,7 +5,8 @@ from typing import Any, cast
 import pytest
 
 from mycelia.errors import EngineError, NotRunning
-from mycelia.protocol.http.request import HttpReply
+from mycelia.observability.counters import EventCounters
+from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.realtime.admission.accept_limiter import AcceptLimiter
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.stream.connection import StreamConnection
@@ -51,7 +52,7 @@ async def test_start_stop_and_start_again(engine: type[StreamEngine]) -> None:
 
 
 async def test_half_open_connections_are_capped_in_all() -> None:
-    async with bench(accept_control=AcceptLimiter(3, 3)) as stand:
+    async with bench(accept_control=AcceptLimiter(3, 3, EventCounters())) as stand:
         dialled = [stand.dial((f"192.0.2.{number}", 1)) for number in range(4)]
         assert [stream.calls for _, stream in dialled] == [[], [], [], ["abort"]]
         await until(lambda: connection_lost(dialled[3]))
@@ -60,7 +61,7 @@ async def test_half_open_connections_are_capped_in_all() -> None:
 
 
 async def test_half_open_connections_are_capped_per_address() -> None:
-    async with bench(accept_control=AcceptLimiter(100, 2)) as stand:
+    async with bench(accept_control=AcceptLimiter(100, 2, EventCounters())) as stand:
         crowd = [stand.dial(("192.0.2.1", number)) for number in range(3)]
         others = [stand.dial((f"198.51.100.{number}", 1)) for number in range(5)]
         assert [bool(stream.calls) for _, stream in crowd] == [False, False, True]
