@@ -22,7 +22,6 @@ from mycelia.protocol.engineio.actions import Ended, Hang, Reply, Write
 from mycelia.protocol.engineio.packets import SEPARATOR, PacketFault, PacketKind, Terms, part, read_payload
 from mycelia.protocol.engineio.session import Session
 from mycelia.protocol.http.credentials import credentials, public_view
-from mycelia.protocol.http.origin import origin_allowed
 from mycelia.protocol.http.request import BadHandshake, Handshake, read_request
 from mycelia.protocol.socketio.namespaces import Acked, Bounds, Called, Joining, Left, Namespaces
 from mycelia.protocol.socketio.packets import SocketKind, SocketPacket, read_packet, write_packet
@@ -44,7 +43,7 @@ from mycelia.protocol.wire.value import MAX_DEPTH, check_value
 from mycelia.protocol.ws.assembler import Assembler, check_close
 from mycelia.protocol.ws.deflate import Deflater, DeflateSettings, Inflater, negotiate
 from mycelia.protocol.ws.frames import Frame, FrameFault, FrameParser, Opcode, mask_frame
-from mycelia.protocol.ws.handshake import check_upgrade
+from mycelia.protocol.ws.handshake import check_upgrade, origin_allowed
 
 __all__ = ["TARGETS"]
 

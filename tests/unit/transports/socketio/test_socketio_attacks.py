@@ -10,7 +10,7 @@ import pytest
 from mycelia import MessageSystem
 from mycelia.protocol.engineio.actions import Ended
 from mycelia.protocol.engineio.packets import Terms
-from mycelia.protocol.http.request import Handshake, Headers, HttpReply
+from mycelia.protocol.ws.handshake import Handshake, Headers, HttpReply
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.socketio.session_manager import Station
 from mycelia.transports.socketio.session_transport import Line
