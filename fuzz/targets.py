@@ -18,12 +18,20 @@ from websockets.protocol import SERVER, Protocol
 
 from mycelia.errors import InvalidPath, RouteError
 from mycelia.kernel.routing.path import Pattern, bind, fill
-from mycelia.protocol.engineio.actions import Ended, Hang, Reply, Write
-from mycelia.protocol.engineio.packets import SEPARATOR, PacketFault, PacketKind, Terms, part, read_payload
+from mycelia.protocol.engineio.actions import CloseWebSocket, Ended, Respond, Write
+from mycelia.protocol.engineio.packets import SEPARATOR, PacketFault, PacketKind, read_payload, write_part
 from mycelia.protocol.engineio.session import Session
+from mycelia.protocol.engineio.settings import Settings
 from mycelia.protocol.http.credentials import credentials, public_view
 from mycelia.protocol.http.request import BadHandshake, Handshake, read_request
-from mycelia.protocol.socketio.namespaces import Acked, Bounds, Called, Joining, Left, Namespaces
+from mycelia.protocol.socketio.namespaces import (
+    AckReceived,
+    ConnectRequested,
+    EventReceived,
+    NamespaceLeft,
+    NamespaceLimits,
+    Namespaces,
+)
 from mycelia.protocol.socketio.packets import SocketKind, SocketPacket, read_packet, write_packet
 from mycelia.protocol.sockjs.endpoints import find
 from mycelia.protocol.sockjs.frames import (
@@ -423,11 +431,11 @@ def engineio(data: bytes) -> None:
     try:
         found = read_payload(data, _MAX_BYTES, 64)
     except PacketFault as fault:
-        assert fault.refusal.status in (400, 413)
+        assert fault.error_response.status in (400, 413)
         assert expected is None or len(data) > _MAX_BYTES or len(expected) > 64
     else:
         assert found == expected
-        assert read_payload(SEPARATOR.join(map(part, found)), 2 * _MAX_BYTES, 64) == found
+        assert read_payload(SEPARATOR.join(map(write_part, found)), 2 * _MAX_BYTES, 64) == found
     _session(data)
 
 
@@ -448,7 +456,7 @@ def _their_packets(body: bytes) -> list[Any] | None:
 def _session(data: bytes) -> None:
     steps, _, text = data.partition(b"\n")
     frames = text.split(b"\n")
-    session = Session("sid", Terms(buffer_bytes=1000), 0.0)
+    session = Session("sid", Settings(buffer_bytes=1000), 0.0)
     session.open_polling("open")
     now, ended = 0.0, 0
     requests: dict[Hashable, bool] = {}  # whether it is a POST
@@ -470,7 +478,7 @@ def _session(data: bytes) -> None:
             case 1:
                 out = session.post(number, now)
             case 2:
-                out = session.websocket(number, now)
+                out = session.begin_upgrade(number, now)
             case 3 if post is not None:
                 out = session.body(post, frame, now)
             case 4 if sockets:
@@ -478,17 +486,17 @@ def _session(data: bytes) -> None:
             case 5:
                 out = session.send(frame, True)
             case 6 if sockets and step & 8:
-                out = session.gone(sockets.pop(0))
+                out = session.disconnected(sockets.pop(0))
             case 6 if step & 16:
                 out = session.close(now)
             case 7:
                 out = session.tick(now)
         for each in out:
-            assert not over or isinstance(each, Reply | Hang), each
-            if isinstance(each, Reply):
+            assert not over or isinstance(each, Respond | CloseWebSocket), each
+            if isinstance(each, Respond):
                 del requests[each.key]  # answered once
                 assert each.status != 200 or each.body.count(b"\x1e") < 16
-            elif isinstance(each, Hang):
+            elif isinstance(each, CloseWebSocket):
                 sockets.remove(each.key)
             elif isinstance(each, Write):
                 assert each.key in sockets
@@ -507,22 +515,22 @@ def socketio(data: bytes) -> None:
         pass
     else:
         _packet(packet._replace(attachments=tuple(lines[1 : 1 + packet.awaited])))
-    client = Namespaces(Bounds(packet_bytes=_MAX_BYTES, namespaces=3, attachments=4), 0.0)
+    client = Namespaces(NamespaceLimits(packet_bytes=_MAX_BYTES, namespaces=3, attachments=4), 0.0)
     for line in lines:
         try:
-            happening = client.receive(line.removeprefix(b" "), line[:1] == b" ", 1.0)
+            event = client.receive(line.removeprefix(b" "), line[:1] == b" ", 1.0)
         except PacketFault:
             return
         assert client.held_bytes <= _MAX_BYTES
-        match happening:
-            case Joining():
-                assert not client.joined(happening.namespace)
-                client.accept(happening.namespace, "x")
-            case Left():
-                assert not client.joined(happening.namespace)
-            case Called() | Acked():
-                assert client.joined(happening.packet.namespace)
-                _packet(happening.packet)
+        match event:
+            case ConnectRequested():
+                assert not client.is_connected(event.namespace)
+                client.accept(event.namespace, "x")
+            case NamespaceLeft():
+                assert not client.is_connected(event.namespace)
+            case EventReceived() | AckReceived():
+                assert client.is_connected(event.packet.namespace)
+                _packet(event.packet)
 
 
 def _packet(packet: SocketPacket) -> None:

@@ -13,32 +13,33 @@ from secrets import token_urlsafe
 from typing import Any
 
 from mycelia.protocol.engineio.actions import Ended
-from mycelia.protocol.engineio.packets import PacketFault, Terms
-from mycelia.protocol.socketio.namespaces import Bounds, Called, Joining, Namespaces
+from mycelia.protocol.engineio.packets import PacketFault
+from mycelia.protocol.engineio.settings import Settings
+from mycelia.protocol.socketio.namespaces import ConnectRequested, EventReceived, NamespaceLimits, Namespaces
 from mycelia.testing.draft76 import OldHandshakes
 from mycelia.testing.lifespan import AsgiApp, Told, serve_app, while_served
 from mycelia.testing.sockjs import sockjs_app
 from mycelia.transports.engine_options import EngineOptions
-from mycelia.transports.socketio.session_manager import Station
-from mycelia.transports.socketio.session_transport import Line, Rider
+from mycelia.transports.socketio.session_manager import SessionManager
+from mycelia.transports.socketio.session_transport import SessionHandler, SessionTransport
 
 __all__ = ["PROTOCOLS", "EngineioEcho", "SocketioEcho", "protocol_app", "serve_protocol"]
 
 PROTOCOLS = ("engineio", "socketio", "sockjs")
-_TERMS = Terms(ping_interval=0.3, ping_timeout=0.2, max_payload_bytes=1_000_000)
+_SETTINGS = Settings(ping_interval=0.3, ping_timeout=0.2, max_payload_bytes=1_000_000)
 _NAMESPACES = ("/", "/custom")
 
 
 class EngineioEcho:
     """Sends every message back."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, session: SessionTransport) -> None:
+        self._session = session
 
     def received(self, payload: bytes, binary: bool) -> None:
-        self._line.send([(payload, binary)])
+        self._session.send([(payload, binary)])
 
-    def beat(self) -> None: ...
+    def heartbeat(self) -> None: ...
 
     def congested(self, full: bool) -> None: ...
 
@@ -48,30 +49,30 @@ class EngineioEcho:
 class SocketioEcho:
     """Emits `auth` on connect, answers `message` with `message-back` and `message-with-ack` with an ack."""
 
-    def __init__(self, line: Line) -> None:
-        self._line, self._loop = line, asyncio.get_running_loop()
-        self._namespaces = Namespaces(Bounds(), self._loop.time())
+    def __init__(self, session: SessionTransport) -> None:
+        self._session, self._loop = session, asyncio.get_running_loop()
+        self._namespaces = Namespaces(NamespaceLimits(), self._loop.time())
 
     def received(self, payload: bytes, binary: bool) -> None:
         try:
-            happening = self._namespaces.receive(payload, binary, self._loop.time())
+            event = self._namespaces.receive(payload, binary, self._loop.time())
         except PacketFault as fault:
-            self._line.close(fault.close_code, fault.reason)
+            self._session.close(fault.close_code, fault.reason)
             return
-        match happening:
-            case Joining(namespace, auth) if namespace in _NAMESPACES:
-                self._line.send(self._namespaces.accept(namespace, token_urlsafe(15)))
-                self._line.send(self._namespaces.emit(namespace, ["auth", auth]))
-            case Joining(namespace):
-                self._line.send(self._namespaces.refuse(namespace, self._loop.time(), "Invalid namespace"))
-            case Called(packet):
+        match event:
+            case ConnectRequested(namespace, auth) if namespace in _NAMESPACES:
+                self._session.send(self._namespaces.accept(namespace, token_urlsafe(15)))
+                self._session.send(self._namespaces.emit(namespace, ["auth", auth]))
+            case ConnectRequested(namespace):
+                self._session.send(self._namespaces.reject(namespace, self._loop.time(), "Invalid namespace"))
+            case EventReceived(packet):
                 name, *values = packet.value()
                 if name == "message":
-                    self._line.send(self._namespaces.emit(packet.namespace, ["message-back", *values]))
+                    self._session.send(self._namespaces.emit(packet.namespace, ["message-back", *values]))
                 elif name == "message-with-ack" and packet.id is not None:
-                    self._line.send(self._namespaces.answer(packet.namespace, packet.id, values))
+                    self._session.send(self._namespaces.acknowledge(packet.namespace, packet.id, values))
 
-    def beat(self) -> None: ...
+    def heartbeat(self) -> None: ...
 
     def congested(self, full: bool) -> None: ...
 
@@ -82,17 +83,20 @@ def protocol_app(name: str) -> AsgiApp:
     """The application for the tests of `engineio` (any path), `socketio` or `sockjs`."""
     if name == "sockjs":
         return sockjs_app()
-    riders: dict[str, Callable[[Line], Rider]] = {"engineio": EngineioEcho, "socketio": SocketioEcho}
-    station = Station(EngineOptions(max_message_bytes=_TERMS.max_payload_bytes), _TERMS, riders[name])
+    handlers: dict[str, Callable[[SessionTransport], SessionHandler]] = {
+        "engineio": EngineioEcho,
+        "socketio": SocketioEcho,
+    }
+    manager = SessionManager(EngineOptions(max_message_bytes=_SETTINGS.max_payload_bytes), _SETTINGS, handlers[name])
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         try:
             yield
         finally:
-            station.close()
+            manager.close()
 
-    return while_served(station.serve, running)
+    return while_served(manager.serve, running)
 
 
 async def serve_protocol(name: str, port: int, told: Told) -> None:

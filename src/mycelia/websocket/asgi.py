@@ -13,7 +13,7 @@ from mycelia.realtime.config.config import load_config
 from mycelia.realtime.endpoint import served
 from mycelia.serving.lifespan import Reminder, live
 from mycelia.transports.seam import CanServe
-from mycelia.transports.socketio.uvicorn_bridge import CanCarry, Carriage, Junction
+from mycelia.transports.socketio.uvicorn_bridge import CanBridge, ProtocolSwitch, UvicornBridge
 
 __all__ = ["Application", "AsgiApplication"]
 
@@ -70,22 +70,22 @@ class AsgiApplication:
 
         return both
 
-    def websockets(self, **settings: Any) -> Junction:
+    def websockets(self, **settings: Any) -> ProtocolSwitch:
         """What uvicorn may be given as `ws`: `uvicorn.run(sockets.asgi, ws=sockets.asgi.websockets)`.
 
         WebSockets of `socketio` endpoints, at their very path, are then read by us, as by the engine picows; all others
         are uvicorn's as ever.
         """
-        return Junction(self._carriage, settings)
+        return ProtocolSwitch(self._find_bridge, settings)
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _carriage(self, path: str) -> Carriage | None:
+    def _find_bridge(self, path: str) -> UvicornBridge | None:
         facet = self._subsystem.find("websocket")
         for each in self._served if facet is not None else ():
             if path.rstrip("/") == each.own:
                 engine = facet.engines[each.at]
-                return engine.carriage if isinstance(engine, CanCarry) else None
+                return engine.bridge if isinstance(engine, CanBridge) else None
         return None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,6 +1,7 @@
 """Engine.IO protocol 4 as state machines without I/O.
 
-`protocol.socketio` builds on it, and `transports.socketio` runs it.
+Owns packets (`packets`), request checks (`requests`) and the session (`session`). `protocol.socketio` builds on it, and
+`transports.socketio` runs it.
 """
 
 __all__: list[str] = []

@@ -1,6 +1,6 @@
-"""What an Engine.IO session has its owner do, and why a session ends.
+"""The actions that an Engine.IO session asks its owner to do, and the reasons why a session ends.
 
-The keys are the owner's own names for requests and WebSockets (see `engineio_session`).
+A `key` is the owner's own name for a request or a WebSocket (see `session`).
 """
 
 from __future__ import annotations
@@ -9,28 +9,28 @@ from collections.abc import Hashable
 from enum import Enum
 from typing import NamedTuple
 
-from mycelia.protocol.engineio.packets import Refusal
+from mycelia.protocol.engineio.requests import ErrorResponse
 
-__all__ = ["Beat", "End", "Ended", "Hang", "Output", "Received", "Reply", "Write", "refused"]
+__all__ = ["Action", "CloseWebSocket", "EndReason", "Ended", "Heartbeat", "Received", "Respond", "Write", "reject"]
 
 
-class End(Enum):
-    """Why a session is over, with the code for the Close of its WebSocket."""
+class EndReason(Enum):
+    """The reasons for the end of a session, each with the code and the reason for the Close frame of its WebSocket."""
 
     CLIENT = (1000, "the client closed the session")
     SERVER = (1000, "the server closed the session")
     HEARTBEAT = (4505, "no answer to a ping")
-    OVERLAP = (1002, "two requests of one kind at a time")
-    FAULT = (1002, "a packet that is none, or not allowed here")
-    OVERFLOW = (4504, "the client takes its packets too slowly")
-    LOST = (1006, "the WebSocket is gone")
+    OVERLAP = (1002, "two requests of the same kind at once")
+    FAULT = (1002, "an invalid packet, or one that is not allowed here")
+    SLOW_CONSUMER = (4504, "the client takes its packets too slowly")
+    LOST = (1006, "the WebSocket connection was lost")
 
-    def __init__(self, code: int, text: str) -> None:
-        self.code, self.text = code, text
+    def __init__(self, code: int, reason: str) -> None:
+        self.code, self.reason = code, reason
 
 
-class Reply(NamedTuple):
-    """Answer the request `key`; it is over."""
+class Respond(NamedTuple):
+    """Answer the request `key`, which is then complete."""
 
     key: Hashable
     status: int
@@ -38,6 +38,7 @@ class Reply(NamedTuple):
 
     @property
     def content_type(self) -> str:
+        """The media type of the body: packets, or the JSON of an error."""
         return "text/plain; charset=UTF-8" if self.status == 200 else "application/json"
 
 
@@ -49,8 +50,8 @@ class Write(NamedTuple):
     binary: bool
 
 
-class Hang(NamedTuple):
-    """Close the WebSocket `key`; it is over."""
+class CloseWebSocket(NamedTuple):
+    """Close the WebSocket `key`, which the session does not use any more."""
 
     key: Hashable
     code: int
@@ -58,27 +59,27 @@ class Hang(NamedTuple):
 
 
 class Received(NamedTuple):
-    """A message for whoever uses the session."""
+    """Hand a message of the client to the user of the session."""
 
     payload: bytes
     binary: bool
 
 
-class Beat(NamedTuple):
-    """The client sent a pong, asked for or not."""
+class Heartbeat(NamedTuple):
+    """Report a pong of the client, solicited or not."""
 
 
 class Ended(NamedTuple):
-    """The session is over; comes exactly once, and nothing after it but what was said to other requests."""
+    """Report the end of the session. It comes exactly once; only responses to other requests can follow it."""
 
-    why: End
+    why: EndReason
     code: int
     reason: str
 
 
-Output = Reply | Write | Hang | Received | Beat | Ended
+Action = Respond | Write | CloseWebSocket | Received | Heartbeat | Ended
 
 
-def refused(key: Hashable, refusal: Refusal) -> Reply:
-    """The answer to a request that is refused."""
-    return Reply(key, refusal.status, refusal.body)
+def reject(key: Hashable, error: ErrorResponse) -> Respond:
+    """Return the action that answers a request with an error response."""
+    return Respond(key, error.status, error.body)

@@ -1,32 +1,37 @@
-"""When an Engine.IO server pings, and when a client that does not answer is gone."""
+"""The heartbeat of an Engine.IO session: when the server pings, and when a silent client is given up."""
 
 from __future__ import annotations
 
 from math import inf
 
-__all__ = ["Heart"]
+__all__ = ["HeartbeatTimer"]
 
 
-class Heart:
-    """The times of one session's heartbeat, in seconds of any clock."""
+class HeartbeatTimer:
+    """The heartbeat times of one session, in seconds of any monotonic clock.
+
+    Attributes:
+        ping_due: The time of the next ping; infinity while the server waits for an answer.
+        pong_due: The time by which the client must answer; infinity if no ping is unanswered.
+    """
 
     __slots__ = ("_interval", "_timeout", "ping_due", "pong_due")
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval, self._timeout = interval, timeout
-        self.ping_due = now + interval  # infinity while an answer is awaited
+        self.ping_due = now + interval
         self.pong_due = inf
 
-    def alive(self, now: float) -> None:
-        """The client has sent something."""
+    def record_activity(self, now: float) -> None:
+        """Record a packet of the client, which counts as the answer to a ping."""
         if self.pong_due != inf:
             self.pong_due, self.ping_due = inf, now + self._interval
 
-    def beats(self, now: float) -> bool:
-        """Whether a ping is due; it then counts as sent.
+    def start_ping(self, now: float) -> bool:
+        """Return True if a ping is due. The ping then counts as sent.
 
-        A clock read a little late must not give the client longer than it was told; one read much later says that this
-        process was busy, for which no client is to blame.
+        If the timer is a little late, the client still gets only the time that the handshake announced. If the timer is
+        very late, this process was busy, and the client gets the full time.
         """
         late = now - self.ping_due
         if late < 0:
@@ -35,17 +40,19 @@ class Heart:
         self.ping_due = inf
         return True
 
-    def lost(self, now: float) -> bool:
-        """Whether the client has not answered in time. Of a process that was busy it gets a little more of that: what
-        the client sent meanwhile has not been read yet.
+    def has_timed_out(self, now: float) -> bool:
+        """Return True if the client has not answered in time.
+
+        If the timer is very late, this process was busy and may not have read the answer yet. The client then gets a
+        quarter of the timeout more.
         """
         late = now - self.pong_due
         if late > self._timeout / 4:
-            self.spare(now)
+            self.extend(now)
             return False
         return late >= 0
 
-    def spare(self, now: float) -> None:
-        """Whoever is not read is not judged yet."""
+    def extend(self, now: float) -> None:
+        """Give the client more time if its answer is overdue, because the server has not read its input."""
         if self.pong_due <= now:
             self.pong_due = now + self._timeout / 4

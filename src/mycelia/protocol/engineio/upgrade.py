@@ -1,27 +1,29 @@
-"""The move of an Engine.IO session from HTTP to a WebSocket: `2probe`, `3probe`, `5`."""
+"""The upgrade of an Engine.IO session from HTTP to a WebSocket: `2probe`, `3probe`, `5`."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from enum import Enum
 from math import inf
 from typing import Final
 
-__all__ = ["Step", "Upgrade"]
+from mycelia.protocol.engineio.actions import Action, CloseWebSocket, Write
+from mycelia.protocol.engineio.packets import Packet, PacketKind, write_frame
 
-_NOOP_DELAY: Final = 0.1  # seconds until a GET is answered in an upgrade: it may have overtaken the end of that
+__all__ = ["Upgrade"]
 
-
-class Step(Enum):
-    """What a text in the new WebSocket brought."""
-
-    PROBED = "it is to be answered `3probe`"
-    DONE = "the session lives there from now on"
-    WRONG = "the WebSocket is to be hung up"
+_PROBE_ANSWER: Final = write_frame(Packet(PacketKind.PONG, b"probe"))
+_NOOP_DELAY: Final = 0.1  # seconds until a GET is answered during an upgrade; it may have overtaken the client's `5`
 
 
 class Upgrade:
-    """The WebSocket that a session may move to, by its owner's key, and the times of the move."""
+    """The WebSocket that a session may move to, and the times of that move.
+
+    Attributes:
+        key: The owner's key of the WebSocket, or None.
+        probed: True if the client has sent its probe.
+        due: The time at which the upgrade has taken too long.
+        noop_due: The time at which a GET that still waits is answered.
+    """
 
     __slots__ = ("_timeout", "due", "key", "noop_due", "probed")
 
@@ -29,33 +31,49 @@ class Upgrade:
         self._timeout = timeout
         self.key: Hashable = None
         self.probed = False
-        self.due = inf  # when the move has taken too long
-        self.noop_due = inf  # when a GET that still waits is answered
+        self.due = inf
+        self.noop_due = inf
 
     def begin(self, key: Hashable, now: float) -> None:
-        """There is a WebSocket that names the session."""
+        """Begin the upgrade to a WebSocket that names the session."""
         self.key, self.due = key, now + self._timeout
 
-    def waits(self, now: float) -> None:
-        """A GET waits; while the session moves it does not wait for long."""
+    def limit_get(self, now: float) -> None:
+        """Limit how long a GET waits, if the client has sent its probe."""
         if self.probed:
             self.noop_due = now + _NOOP_DELAY
 
-    def step(self, text: bytes, get: bool, now: float) -> Step:
-        """One text; `get` says whether a GET waits. Afterwards only what was probed is still on its way."""
-        if not self.probed and text == b"2probe":
-            self.probed = True
-            self.waits(now)
-            return Step.PROBED
-        done = self.probed and text == b"5"
-        self.forget()
-        if not done:
-            return Step.WRONG
-        if get:
-            self.noop_due = now + _NOOP_DELAY
-        return Step.DONE
+    def receive(self, payload: bytes, get_waits: bool, now: float, actions: list[Action]) -> bool:
+        """Handle a message in the new WebSocket; return True if it completes the upgrade.
 
-    def forget(self) -> None:
-        """The session moves nowhere."""
+        The probe is answered. Any other message ends the upgrade and closes the WebSocket.
+
+        Args:
+            payload: The message.
+            get_waits: True if a GET of the session waits for its response.
+            now: The current time.
+            actions: The list to which the actions are added.
+        """
+        if not self.probed and payload == b"2probe":
+            self.probed = True
+            self.limit_get(now)
+            actions.append(Write(self.key, *_PROBE_ANSWER))
+            return False
+        key, completed = self.key, self.probed and payload == b"5"
+        self.cancel()
+        if not completed:
+            actions.append(CloseWebSocket(key, 1002, "expected `2probe` and then `5` to upgrade"))
+        elif get_waits:
+            self.noop_due = now + _NOOP_DELAY
+        return completed
+
+    def check_timeout(self, now: float, actions: list[Action]) -> None:
+        """Give up an upgrade that has taken too long."""
+        if now >= self.due:
+            actions.append(CloseWebSocket(self.key, 1002, "the upgrade took too long"))
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Forget the WebSocket and all times."""
         self.key, self.probed = None, False
         self.due = self.noop_due = inf

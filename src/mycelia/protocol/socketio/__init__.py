@@ -1,6 +1,7 @@
 """Socket.IO protocol 5 as state machines without I/O.
 
-`transports.socketio` runs it.
+Owns packets (`packets`, `attachments`), the namespaces of a client (`namespaces`) and the engine's codec (`codec`). It
+imports `protocol.engineio` and `protocol.wire`. `transports.socketio` runs it.
 """
 
 __all__: list[str] = []

@@ -1,26 +1,25 @@
-"""Envelopes as Socket.IO events and acks: the codec of the `socketio` engine.
+"""The codec of the `socketio` engine: envelopes as Socket.IO events and acks.
 
-An event's name is the path of a request and its first argument the body; the ack that it asks for is the response. An
-event of the server is emitted under its own name. What has no name of its own, or one that clients keep for themselves,
-travels whole as the event `message`. A packet is one bytes object here: its text, as in the main namespace, then its
-attachments and their lengths.
+The name of a client's event is the path of a request, and its first argument is the body. The ack is the response. An
+event of the server is emitted under its own name. An envelope without a name, or with a reserved one, is sent as the
+argument of the event `message`. Here a packet is one bytes object: the joined form of the main namespace.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct, json
 
 from mycelia.protocol.engineio.packets import PacketFault
+from mycelia.protocol.socketio.attachments import MAIN, join, separate
 from mycelia.protocol.socketio.packets import (
-    MAIN,
     RESERVED,
-    Message,
     SocketKind,
     SocketPacket,
+    read_checked_packet,
     read_packet,
     write_packet,
 )
@@ -37,25 +36,24 @@ from mycelia.protocol.wire.envelope import (
 from mycelia.protocol.wire.json import REFUSALS, JsonCodec, may_misfit
 from mycelia.protocol.wire.value import MAX_DEPTH, TEXTUAL, fits
 
-__all__ = ["AGREED", "WHOLE", "SocketioCodec", "join", "rejoin", "split"]
+__all__ = ["ENVELOPE_EVENT", "SUBPROTOCOL", "SocketioCodec"]
 
-WHOLE: Final = "message"
-"""The event that carries a whole envelope, either way."""
+ENVELOPE_EVENT: Final = "message"
+"""The event that carries a whole envelope, in both directions."""
 
-AGREED: Final = "mycelia.v1.json"
-"""What the engine offers for its clients: who agrees on a language of ours is sent notices too."""
+SUBPROTOCOL: Final = "mycelia.v1.json"
+"""The subprotocol that the engine offers for its clients, so that they receive system events too."""
 
-_MOST: Final = 1_000_000  # attachments; the engine has bounded them
-_SIZE: Final = 4  # bytes of a length
+_MAX_ATTACHMENTS: Final = 1_000_000  # no limit here: the engine has checked the packet
 _PLAIN: Final = re.compile(rb"2([0-9]{0,15})(?=\[)").match  # an event without attachments
-_APART: Final = RESERVED | {WHOLE}
+_SPECIAL: Final = RESERVED | {ENVELOPE_EVENT}
 _EVENT, _ACK = SocketKind.EVENT, SocketKind.ACK
 _JSON: Final = JsonCodec()
-_PREFIX: Final = "s-"  # of the correlation ids of our own requests; what follows is the id of their ack
+_PREFIX: Final = "s-"  # begins the correlation id of a request of the server; the id of its ack follows
 
 
 class _Event(Struct, array_like=True, gc=False):
-    """An event that is a path and a body; what comes behind is skipped."""
+    """An event as a path and a body. Further arguments are skipped."""
 
     name: str
     body: Any = None
@@ -65,69 +63,26 @@ _read_event = json.Decoder(_Event).decode
 _encode = json.Encoder().encode
 
 
-class _Reply(NamedTuple):
-    """The correlation of a whole envelope whose event wants an ack: that one's id, and the envelope's own."""
+class _AckCorrelation(NamedTuple):
+    """The correlation of an envelope inside an event that asks for an ack."""
 
-    id: int
-    own: Any
-
-
-def join(messages: Sequence[Message]) -> bytes:
-    """The messages of one packet as one bytes object."""
-    text = messages[0][0]
-    if len(messages) == 1:
-        return text
-    pieces = [payload for payload, _ in messages[1:]]
-    return b"".join((text, *pieces, *(len(piece).to_bytes(_SIZE) for piece in pieces)))
-
-
-def rejoin(packet: SocketPacket) -> bytes:
-    """A packet that was read as one bytes object, without its namespace."""
-    tail = b"" if packet.id is None else b"%d" % packet.id
-    pieces = packet.attachments
-    if not pieces:
-        return b"%d%b%b" % (packet.kind, tail, packet.data)
-    kind = SocketKind.BINARY_EVENT if packet.kind is _EVENT else SocketKind.BINARY_ACK
-    text = b"%d%d-%b%b" % (kind, len(pieces), tail, packet.data)
-    return join([(text, False), *((piece, True) for piece in pieces)])
-
-
-def split(payload: bytes, namespace: str = MAIN) -> list[Message]:
-    """The messages of a packet that `join` made one, for a namespace."""
-    text, pieces = _split(payload)
-    if namespace != MAIN:
-        at = text.index(b"-") + 1 if pieces else 1
-        text = b"%b%b,%b" % (text[:at], namespace.encode(), text[at:])
-    return [(text, False), *((piece, True) for piece in pieces)]
-
-
-def _split(payload: bytes) -> tuple[bytes, list[bytes]]:
-    if payload[:1] not in (b"5", b"6"):
-        return payload, []
-    number = int(payload[1 : payload.index(b"-")])
-    end = len(payload) - _SIZE * number
-    sizes = [int.from_bytes(payload[end + at * _SIZE : end + (at + 1) * _SIZE]) for at in range(number)]
-    start = at = end - sum(sizes)
-    pieces = []
-    for size in sizes:
-        pieces.append(payload[at : at + size])
-        at += size
-    return payload[:start], pieces
+    id: int  # of the ack
+    own: Any  # the correlation id of the envelope
 
 
 class SocketioCodec:
-    """Envelopes as events and acks of a Socket.IO client."""
+    """Encodes envelopes as packets for a Socket.IO client, and decodes the packets of the client."""
 
     __slots__ = ()
 
     name: str = "socketio"
     binary: bool = False
-    subprotocol: str | None = AGREED
+    subprotocol: str | None = SUBPROTOCOL
 
     # -- in ------------------------------------------------------------------------------------------
 
     def decode(self, payload: bytes) -> Envelope:
-        """The envelope in a packet; raises ProtocolFault, with the id of the ack that is waited for."""
+        """Return the envelope in a packet. Raises ProtocolFault with the id of the ack that the client expects."""
         id_: int | None = None
         try:
             if head := _PLAIN(payload):
@@ -135,11 +90,13 @@ class SocketioCodec:
                 event = _plain_event(payload[head.end() :])
                 if event is not None:
                     return Request(event.name, event.body, id_, {"noReply": True} if id_ is None else None)
-            text, pieces = _split(payload)
-            packet = read_packet(text, _MOST)._replace(awaited=0, attachments=tuple(pieces))
+            text, attachments = separate(payload)
+            packet = read_checked_packet(text, tuple(attachments))  # the engine has checked it: decode it once
             id_ = packet.id if packet.kind is _EVENT else None
             values = packet.value()
-            return _answered(packet, values) if packet.kind is _ACK else _asked(packet, values)
+            if not isinstance(values, list) or packet.kind not in (_EVENT, _ACK):
+                raise ProtocolFault(Code.INVALID_MESSAGE, "expected an event or an ack with an array as its data")
+            return _response(packet, values) if packet.kind is _ACK else _request(packet, values)
         except ProtocolFault as fault:
             fault.correlation_id = id_ if id_ is not None else fault.correlation_id
             raise
@@ -147,13 +104,13 @@ class SocketioCodec:
             raise ProtocolFault(Code.INVALID_MESSAGE, fault.reason, {"problem": fault.reason}, id_) from None
 
     def decode_value(self, payload: bytes) -> object:
-        """The envelope in a packet as a plain value; raises ProtocolFault."""
+        """Return the envelope in a packet as a plain value. Raises ProtocolFault."""
         return to_mapping(self.decode(payload))
 
     def skim(self, payload: bytes) -> Envelope:
-        """The envelope without its contents; of what is none, a request without a path."""
+        """Decode only the header fields of an envelope. Returns an empty Request if the packet is invalid."""
         try:
-            packet = read_packet(_split(payload)[0], _MOST)
+            packet = read_packet(separate(payload)[0], _MAX_ATTACHMENTS)
         except PacketFault:
             return Request()
         if packet.kind is _ACK:
@@ -161,15 +118,15 @@ class SocketioCodec:
         return Request(str(packet.name), None, packet.id, None if packet.id is not None else {"noReply": True})
 
     def crowded(self, payload: bytes, most: int) -> bool:
-        """Whether a packet holds more than `most` values, an empty container counting twice; without decoding it."""
-        return _JSON.crowded(_split(payload)[0], most)
+        """Return True if a packet holds more than `most` values, without decoding it. Empty containers count twice."""
+        return _JSON.crowded(separate(payload)[0], most)
 
     # -- out -----------------------------------------------------------------------------------------
 
     def encode(self, envelope: Envelope) -> bytes:
-        """The packet of an envelope; raises InvalidMessage naming what cannot be encoded."""
+        """Return the packet for an envelope. Raises InvalidMessage, which names the value that cannot be encoded."""
         if (
-            type(envelope) is Response  # the hot case: a success, without attachments
+            type(envelope) is Response  # the most frequent case: a success without attachments
             and type(envelope.correlation_id) is int
             and envelope.error is None
             and type(envelope.metadata) is ResponseMetadata
@@ -178,7 +135,7 @@ class SocketioCodec:
             try:
                 return b"3%d[%b]" % (envelope.correlation_id, _encode(envelope))
             except UnicodeEncodeError:
-                pass  # the slow way finds out where
+                pass  # `encode_value` finds the place and names it
         if isinstance(envelope, Request):
             id_ = _ack_id(envelope.correlation_id)
             if id_ is not None and envelope.path not in RESERVED:
@@ -186,48 +143,52 @@ class SocketioCodec:
         return self.encode_value(to_mapping(envelope))
 
     def encode_value(self, value: object) -> bytes:
-        """The packet of a plain value: the event that it describes, the ack of one, else `message`."""
+        """Return the packet for a plain value: the event or the ack that it describes, else a `message` event."""
         if isinstance(value, Mapping):
             reply, name = value.get("correlationId"), value.get("event")
-            if "success" in value and isinstance(reply, _Reply):
+            if "success" in value and isinstance(reply, _AckCorrelation):
                 return join(write_packet(_ACK, MAIN, reply.id, [{**value, "correlationId": reply.own}]))
             if "success" in value and type(reply) is int:
                 return join(write_packet(_ACK, MAIN, reply, [value]))
             if isinstance(name, str) and name not in RESERVED:
-                rest = {key: each for key, each in value.items() if key not in ("event", "data")}
-                values = [name, value.get("data"), rest] if rest else [name, value.get("data")]
+                extra = {key: each for key, each in value.items() if key not in ("event", "data")}
+                values = [name, value.get("data"), extra] if extra else [name, value.get("data")]
                 return join(write_packet(_EVENT, MAIN, None, values))
-        return join(write_packet(_EVENT, MAIN, None, [WHOLE, value]))
+        return join(write_packet(_EVENT, MAIN, None, [ENVELOPE_EVENT, value]))
 
 
 def _plain_event(data: bytes) -> _Event | None:
-    """The hot case: a path and a body inside the data model; None for what is to be looked at more closely.
+    """Return the most frequent case: a path and a body inside the data model. Other events give None.
 
-    Raises ProtocolFault for what is no JSON.
+    Raises ProtocolFault for invalid JSON.
     """
     try:
         event = _read_event(data)
     except REFUSALS:
-        _JSON.decode_value(data)  # which says what is wrong, and where; of another shape it may be yet
+        _JSON.decode_value(data)  # raises a fault that names the place; valid JSON may still have another shape
         return None
-    return None if event.name in _APART or may_misfit(data) else event
+    return None if event.name in _SPECIAL or may_misfit(data) else event
 
 
-def _asked(packet: SocketPacket, values: list[Any]) -> Envelope:
+def _request(packet: SocketPacket, values: list[Any]) -> Envelope:
+    """Return an event of the client as an envelope; for the event `message`, the envelope that it carries."""
+    name = values[0] if values else None
+    if not isinstance(name, str) or name in RESERVED:
+        problem = "expected the name of an event to be a string that is not reserved: the path"
+        raise ProtocolFault(Code.INVALID_MESSAGE, problem)
     body = values[1] if len(values) > 1 else None
     silent = {"noReply": True} if packet.id is None else None
-    if packet.name != WHOLE:
-        if not isinstance(packet.name, str):
-            raise ProtocolFault(Code.INVALID_MESSAGE, "expected the name of an event to be a text: the path")
-        return Request(packet.name, body, packet.id, silent)
+    if name != ENVELOPE_EVENT:
+        return Request(name, body, packet.id, silent)
     envelope = from_mapping(body) if isinstance(body, Mapping) else Request(None, body, None, silent)
     if packet.id is None or not isinstance(envelope, Request):
         return envelope
-    return Request(envelope.path, envelope.body, _Reply(packet.id, envelope.correlation_id), envelope.metadata)
+    correlation = _AckCorrelation(packet.id, envelope.correlation_id)
+    return Request(envelope.path, envelope.body, correlation, envelope.metadata)
 
 
-def _answered(packet: SocketPacket, values: list[Any]) -> Response:
-    """A client's ack as the response to our request: an envelope if it is one, else the data."""
+def _response(packet: SocketPacket, values: list[Any]) -> Response:
+    """Return an ack of the client as the response to the server's request: its envelope, else its data."""
     correlation = f"{_PREFIX}{packet.id}"
     data = values[0] if values else None
     if isinstance(data, Mapping) and isinstance(data.get("success"), bool):
@@ -241,5 +202,6 @@ def _answered(packet: SocketPacket, values: list[Any]) -> Response:
 
 
 def _ack_id(correlation: object) -> int | None:
-    text = correlation.removeprefix(_PREFIX) if isinstance(correlation, str) else ""
-    return int(text) if text.isascii() and text.isdigit() else None
+    """Return the id of the ack for a request of the server, or None for another correlation id."""
+    digits = correlation.removeprefix(_PREFIX) if isinstance(correlation, str) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() else None

@@ -1,6 +1,7 @@
-"""The Socket.IO engine: sessions over polling and WebSocket under an ASGI server.
+"""The Socket.IO engine: sessions over HTTP long-polling and WebSocket under an ASGI server.
 
-Reached through the engine registry only.
+Owns sessions (`session_manager`, `session_transport`, `polling`), the clients above them (`client`,
+`namespace_transport`) and the bridge to uvicorn. The engine registry loads it; `websocket.asgi` uses the bridge.
 """
 
 __all__: list[str] = []

@@ -3,88 +3,118 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from mycelia.protocol.socketio.codec import split
-from mycelia.protocol.socketio.packets import MAIN
+from mycelia.protocol.socketio.attachments import MAIN, split
 from mycelia.protocol.wire.codes import Close, close_payload
 from mycelia.protocol.ws.deflate import Compression
 from mycelia.transports.seam import Peer
+from mycelia.transports.socketio.session_transport import SessionTransport
 
-if TYPE_CHECKING:
-    from mycelia.transports.socketio.client import SocketioClient
+__all__ = ["NamespaceOwner", "NamespaceTransport"]
 
-__all__ = ["NamespaceTransport"]
+_BINARY = b"56"  # the first characters of packets with attachments
 
-_BINARY = b"56"  # how packets with attachments begin
+
+class NamespaceOwner(Protocol):
+    """The client to which a namespace belongs."""
+
+    def accept_namespace(self, namespace: str, connection_id: str) -> None:
+        """Answer a CONNECT: the connection is accepted."""
+
+    def disconnect_namespace(self, namespace: str, code: int, reason: str) -> None:
+        """End the client's connection to a namespace."""
+
+    def pause(self, transport: NamespaceTransport) -> None:
+        """Stop reading for one of the namespaces."""
+
+    def resume(self, transport: NamespaceTransport) -> None:
+        """Read again, unless another namespace is paused."""
+
+    def namespace_ended(self, namespace: str, transport: NamespaceTransport) -> None:
+        """Forget the transport of a namespace, whose connection has ended."""
 
 
 class NamespaceTransport:
-    """The answer to CONNECT tells a client that it is accepted; nothing is sent before it.
+    """The transport of one namespace. It sends nothing before the answer to CONNECT.
 
-    `native` is the scope of the request that opened the session, of which all its namespaces have one; None
-    where that was a WebSocket which a carriage read.
+    Attributes:
+        peer: The peer of the connection, or None after the end.
+        closing: The close code and the reason of this side, or None.
     """
 
-    def __init__(self, client: SocketioClient, namespace: str, deadline: float) -> None:
-        self._client, self._line, self._namespace, self.deadline = client, client.line, namespace, deadline
-        self.peer: Peer | None = None
-        self.closing: tuple[int, str] | None = None  # what this side closes with
-        self._joined = False
+    def __init__(
+        self, owner: NamespaceOwner, session: SessionTransport, namespace: str, deadline: float, peer: Peer
+    ) -> None:
+        self._owner, self._session, self._namespace, self._deadline = owner, session, namespace, deadline
+        self.peer: Peer | None = peer
+        self.closing: tuple[int, str] | None = None
+        self._accepted = False
+
+    @property
+    def native(self) -> object:
+        """The ASGI scope of the request that opened the session, which all its namespaces share."""
+        return self._session.scope
+
+    @property
+    def deadline(self) -> float:
+        """The event-loop time by which the connection must be accepted."""
+        return self._deadline
+
+    @property
+    def compression(self) -> Compression | None:
+        """The compression of frames, which is always None: the HTTP server compresses, if at all."""
+        return None
 
     @property
     def buffered(self) -> int:
-        return self._line.buffered
+        """The number of bytes that wait in the session."""
+        return self._session.buffered
 
     def send(self, payload: bytes, binary: bool) -> None:
-        if self.peer is None or self.closing is not None:
+        """Send one packet, which the codec has written in joined form."""
+        if self.peer is None or self.closing is not None or not self._accepted:
             return
-        if self._joined:
-            if self._namespace is MAIN and payload[0] not in _BINARY:
-                self._line.write(payload)
-            else:
-                self._line.send(split(payload, self._namespace))
+        if self._namespace is MAIN and payload[0] not in _BINARY:
+            self._session.write(payload)
+        else:
+            self._session.send(split(payload, self._namespace))
 
     def accepted(self, connection_id: str) -> bool:
-        """Answer the CONNECT packet, which tells the client its id."""
-        if self.peer is not None and self.closing is None and not self._joined:
-            self._joined = True
-            self._line.send(self._client.namespaces.accept(self._namespace, connection_id))
+        """Answer the CONNECT packet, which tells the client the id of its connection."""
+        if self.peer is not None and self.closing is None and not self._accepted:
+            self._accepted = True
+            self._owner.accept_namespace(self._namespace, connection_id)
         return True
 
     def close(self, code: int, reason: str) -> None:
-        """A client that should come back loses the session; any other is told, and stays away."""
-        close_payload(code, reason)  # raises for what may not be said
+        """Disconnect the client from the namespace, or end its session if the client should reconnect."""
+        close_payload(code, reason)  # raises ValueError for a code or a reason that may not be sent
         if self.peer is not None and self.closing is None:
             self.closing = code, reason
-            asyncio.get_running_loop().call_soon(self.over, code, reason)
-            self._client.dismiss(self._namespace, code, reason)
+            asyncio.get_running_loop().call_soon(self.end, code, reason)
+            self._owner.disconnect_namespace(self._namespace, code, reason)
 
     def abort(self) -> None:
+        """End the connection in the next iteration of the event loop."""
         if self.peer is not None:
             asyncio.get_running_loop().call_soon(self._abort)
 
     def pause(self) -> None:
-        self._client.pause(self)
+        """Stop reading the session."""
+        self._owner.pause(self)
 
     def resume(self) -> None:
-        self._client.resume(self)
+        """Read the session again."""
+        self._owner.resume(self)
 
-    @property
-    def native(self) -> object:
-        return self._line.scope
-
-    @property
-    def compression(self) -> Compression | None:
-        return None
-
-    def over(self, code: int, reason: str) -> None:
-        """Tells the peer, once, that it is over."""
+    def end(self, code: int, reason: str) -> None:
+        """Report the end of the connection to its peer, once."""
         peer, self.peer = self.peer, None
         if peer is not None:
-            self._client.left(self._namespace, self)
+            self._owner.namespace_ended(self._namespace, self)
             peer.closed(code, reason)
 
     def _abort(self) -> None:
-        self._client.dismiss(self._namespace, int(Close.ABNORMAL), "")
-        self.over(int(Close.ABNORMAL), "")
+        self._owner.disconnect_namespace(self._namespace, int(Close.ABNORMAL), "")
+        self.end(int(Close.ABNORMAL), "")

@@ -1,178 +1,164 @@
-"""Engine.IO sessions on any ASGI server: HTTP long-polling, WebSocket, and the move from one to the other."""
+"""The Engine.IO sessions of one endpoint, under any ASGI server: over HTTP, in a WebSocket, or upgraded."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from secrets import token_urlsafe
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from mycelia.asgi.scope import Receive, Scope, Send, answer, read_scope, refuse
-from mycelia.protocol.engineio.actions import Reply
-from mycelia.protocol.engineio.packets import Refusal, Terms, judge
+from mycelia.protocol.engineio.requests import ErrorResponse, check_request
+from mycelia.protocol.engineio.session import Session
+from mycelia.protocol.engineio.settings import Settings
 from mycelia.protocol.http.session_request import with_origin
 from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply, check_upgrade
 from mycelia.transports.asgi.transport import AsgiTransport
 from mycelia.transports.canned_responses import ABSENT, NO_ROOM
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.receive_budget import ReceiveBudget
-from mycelia.transports.request_body import Upload
 from mycelia.transports.seam import Accept
-from mycelia.transports.socketio.cors import Cors
-from mycelia.transports.socketio.session_transport import Line, Rider, Socket
+from mycelia.transports.socketio.polling import Cors, PollingRequests
+from mycelia.transports.socketio.session_transport import SessionHandler, SessionTransport
+from mycelia.transports.socketio.websocket_peer import WebSocketPeer
 
-__all__ = ["Station"]
-
-T = TypeVar("T")
+__all__ = ["SessionManager"]
 
 _UNCACHED = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
-_PARTING = 0.25  # seconds in which the last GET of a session may come that its client has closed
+_LAST_GET = 0.25  # seconds in which the last GET of a session may come after its client has closed the session
 
 
-class _Trip(NamedTuple):
-    """A request and the session that it is for; `known` when it names that."""
+class _Routed(NamedTuple):
+    """A request and its session, which the request may have opened."""
 
     request: Handshake
-    line: Line
-    known: bool
+    transport: SessionTransport
+    opens_session: bool
 
 
-class Station:
-    """The sessions of one endpoint."""
+class SessionManager:
+    """Finds the session of each request, opens new sessions, and forgets them when they end."""
 
-    def __init__(self, options: EngineOptions, terms: Terms, board: Callable[[Line], Rider]) -> None:
-        self.options, self.terms, self.board = options, terms, board
-        self.budget = ReceiveBudget(options.inbound_bytes, options.max_message_bytes)
-        self._lines: dict[str, Line] = {}
-        self._cors = Cors(options)
-
-    def lost(self, line: Line) -> None:
-        """The session is over; one that its client has closed still has an answer for a GET that was on its way."""
-        later = asyncio.get_running_loop().call_later
-        if line.session.parting:
-            later(_PARTING, self._lines.pop, line.session.sid, None)
-        else:
-            self._lines.pop(line.session.sid, None)
+    def __init__(
+        self,
+        options: EngineOptions,
+        settings: Settings,
+        create_handler: Callable[[SessionTransport], SessionHandler],
+    ) -> None:
+        self._options, self._settings, self._create_handler = options, settings, create_handler
+        self._receive_budget = ReceiveBudget(options.inbound_bytes, options.max_message_bytes)
+        self._polling = PollingRequests(self._receive_budget, settings.max_payload_bytes)
+        self._cors = Cors(options.allowed_origins)
+        self._transports: dict[str, SessionTransport] = {}
 
     def close(self) -> None:
-        """Ends every session now."""
-        for line in list(self._lines.values()):
-            line.abort()
+        """End every session now."""
+        for transport in list(self._transports.values()):
+            transport.abort()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, path: str | None = None) -> None:
-        """Serves one `websocket` or `http` scope to its end; `path` stands for that of the scope."""
-        socket = scope["type"] == "websocket"
-        if socket and (await receive())["type"] != "websocket.connect":
+        """Serve one `websocket` or `http` scope. Returns when the request or the connection has ended.
+
+        Args:
+            scope: The ASGI scope.
+            receive: The ASGI `receive` callable.
+            send: The ASGI `send` callable.
+            path: The path below the endpoint's mount point, or None to take it from the scope.
+        """
+        upgrade = scope["type"] == "websocket"
+        if upgrade and (await receive())["type"] != "websocket.connect":
             return
         try:
             request = read_scope(scope, path)
-            trip = self._find(request if socket else with_origin(request), socket, scope)
+            routed = self._route(request if upgrade else with_origin(request), upgrade, scope)
         except BadHandshake as bad:
-            self.options.accept_control.record_bad_request(bad.reply.status)
-            trip = bad.reply
-        if isinstance(trip, HttpReply):
-            with suppress(OSError):  # it left without its answer
-                await (refuse if socket else answer)(scope, send, trip)
-        elif socket:
-            await self._serve_socket(trip, scope, receive, send)
+            self._options.accept_control.record_bad_request(bad.reply.status)
+            routed = bad.reply
+        if isinstance(routed, HttpReply):
+            with suppress(OSError):  # the client left before the response
+                await (refuse if upgrade else answer)(scope, send, routed)
+        elif upgrade:
+            await self._serve_websocket(routed, scope, receive, send)
         else:
-            await self._serve_request(trip, scope, receive, send)
+            await self._serve_polling(routed, scope, receive, send)
 
-    def _find(self, request: Handshake, socket: bool, scope: Scope | None) -> _Trip | HttpReply:
-        """The session that a request names, or a new one; or the answer, where it is for none."""
-        if self.options.path.rstrip("/") not in ("", request.path.rstrip("/")):
+    def admit_websocket(self, request: Handshake) -> Accept | HttpReply:
+        """Decide the handshake of a WebSocket that the uvicorn bridge carries. Raises BadHandshake."""
+        check_upgrade(request)
+        routed = self._route(request, True, None)
+        return routed if isinstance(routed, HttpReply) else Accept(self._attach_websocket(routed))
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _route(self, request: Handshake, upgrade: bool, scope: Scope | None) -> _Routed | HttpReply:
+        """Return the session that a request names, or a new session; else the response that rejects the request."""
+        if self._options.path.rstrip("/") not in ("", request.path.rstrip("/")):
             return ABSENT
-        foreign = self.options.check_request(request)
-        if foreign is not None:
-            return _told(Refusal.FORBIDDEN) if foreign.status == Refusal.FORBIDDEN.status else foreign
-        if request.method == "OPTIONS" and not socket:
+        rejection = self._options.check_request(request)
+        if rejection is not None:
+            forbidden = rejection.status == ErrorResponse.FORBIDDEN.status
+            return _error_reply(ErrorResponse.FORBIDDEN) if forbidden else rejection
+        if request.method == "OPTIONS" and not upgrade:
             return self._cors.preflight(request)
         query = request.query
         sid = query.get("sid")
-        line = self._lines.get(sid) if sid is not None else None
-        refusal = judge(request.method, query, socket, line is not None)
-        if refusal is not None:
-            return _told(refusal, self._cors.headers(request))
-        if line is not None:
-            return _Trip(request, line, True)
-        if not self.options.accept_control.acquire(request.remote[0] if request.remote else ""):
+        transport = self._transports.get(sid) if sid is not None else None
+        error = check_request(request.method, query, upgrade, transport is not None)
+        if error is not None:
+            return _error_reply(error, self._cors.headers(request))
+        if transport is not None:
+            return _Routed(request, transport, False)
+        if not self._options.accept_control.acquire(request.remote[0] if request.remote else ""):
             return replace(NO_ROOM, headers=(*NO_ROOM.headers, *self._cors.headers(request)))
-        line = Line(self, token_urlsafe(15), request, scope)
-        self._lines[line.session.sid] = line
-        return _Trip(request, line, False)
+        return _Routed(request, self._open(request, scope), True)
 
-    async def _serve_request(self, trip: _Trip, scope: Scope, receive: Receive, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Reply] = loop.create_future()
-        line, session = trip.line, trip.line.session
+    def _open(self, request: Handshake, scope: Scope | None) -> SessionTransport:
+        session = Session(token_urlsafe(15), self._settings, asyncio.get_running_loop().time())
+        transport = SessionTransport(
+            session, request, scope, self._options, self._receive_budget, self._create_handler, self._forget
+        )
+        self._transports[session.sid] = transport
+        return transport
+
+    def _forget(self, session: Session) -> None:
+        """Forget a session that has ended, at once or when its last GET has had time to come."""
+        if session.expects_last_get:
+            asyncio.get_running_loop().call_later(_LAST_GET, self._transports.pop, session.sid, None)
+        else:
+            self._transports.pop(session.sid, None)
+
+    async def _serve_polling(self, routed: _Routed, scope: Scope, receive: Receive, send: Send) -> None:
+        request = routed.request
+        response = await self._polling.handle(request, routed.transport, routed.opens_session, receive)
+        if response is not None:
+            headers = (*_UNCACHED, *self._cors.headers(request))
+            with suppress(OSError):  # the client left before the response
+                await answer(scope, send, HttpReply(response.status, response.body, headers, response.content_type))
+
+    def _attach_websocket(self, routed: _Routed) -> WebSocketPeer:
+        """Return the peer of a WebSocket, after a session over HTTP has begun its upgrade to it."""
+        transport = routed.transport
+        websocket = WebSocketPeer(transport, routed.opens_session)
+        if not routed.opens_session:
+            transport.perform(transport.session.begin_upgrade(websocket, asyncio.get_running_loop().time()))
+        return websocket
+
+    async def _serve_websocket(self, routed: _Routed, scope: Scope, receive: Receive, send: Send) -> None:
+        session, websocket = routed.transport, self._attach_websocket(routed)
+        transport = AsgiTransport(self._options, scope, receive, send)
         try:
-            if trip.request.method == "POST":
-                line.do(session.post(answered, loop.time()))
-                reading = Upload(self.budget, line.abort).read(receive, self.terms.max_payload_bytes)
-                body = await _first(answered, reading)
-                if body is not None:
-                    await line.rested()  # and nobody else may send meanwhile, so that no more than this is held
-                    line.do(session.body(answered, body, loop.time()))
-            elif trip.known:
-                line.do(session.get(answered, loop.time()))
-            else:
-                line.do(session.open_polling(answered))
-            if not answered.done():
-                await _first(answered, _until_left(receive))
-            reply = answered.result() if answered.done() else None
-        finally:
-            if not answered.done():
-                line.gone(answered)
-        if reply is not None:
-            shown = (*_UNCACHED, *self._cors.headers(trip.request))
-            with suppress(OSError):
-                await answer(scope, send, HttpReply(reply.status, reply.body, shown, reply.content_type))
-
-    def meet(self, request: Handshake) -> Accept | HttpReply:
-        """Decides the handshake of a WebSocket that somebody else carries. Raises BadHandshake."""
-        check_upgrade(request)
-        trip = self._find(request, True, None)
-        return trip if isinstance(trip, HttpReply) else Accept(self._socket(trip))
-
-    def _socket(self, trip: _Trip) -> Socket:
-        socket = Socket(trip.line, not trip.known)
-        if trip.known:
-            trip.line.do(trip.line.session.websocket(socket, asyncio.get_running_loop().time()))
-        return socket
-
-    async def _serve_socket(self, trip: _Trip, scope: Scope, receive: Receive, send: Send) -> None:
-        line, socket = trip.line, self._socket(trip)
-        transport = AsgiTransport(self.options, scope, receive, send)
-        try:
-            async with asyncio.timeout(self.options.handshake_timeout):
+            async with asyncio.timeout(self._options.handshake_timeout):
                 await send({"type": "websocket.accept"})
         except BaseException as error:
-            line.gone(socket) if trip.known else line.abort()
+            session.abort() if routed.opens_session else session.disconnected(websocket)
             if isinstance(error, Exception):
                 return
             raise
-        transport.open(socket)
+        transport.open(websocket)
         await transport.run()
 
 
-def _told(refusal: Refusal, headers: tuple[tuple[str, str], ...] = ()) -> HttpReply:
-    return HttpReply(refusal.status, refusal.body, headers, "application/json")
-
-
-async def _first(answered: asyncio.Future[Reply], coming: Coroutine[Any, Any, T]) -> T | None:
-    """What comes from the client; None when there is an answer before it."""
-    reading = asyncio.get_running_loop().create_task(coming, name="mycelia-engineio-reading")
-    try:
-        both: list[asyncio.Future[Any]] = [answered, reading]
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        reading.cancel()
-        await asyncio.wait([reading])
-    return None if answered.done() or reading.cancelled() else reading.result()
-
-
-async def _until_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _error_reply(error: ErrorResponse, headers: tuple[tuple[str, str], ...] = ()) -> HttpReply:
+    return HttpReply(error.status, error.body, headers, "application/json")

@@ -1,244 +1,228 @@
-"""One Engine.IO session with what carries it: the requests that wait, its WebSocket, and its timer.
+"""One Engine.IO session with its I/O: the requests that wait, its WebSocket, and its timer.
 
-What the session answers is decided in `protocol.engineio_session`; a line does it. Whoever uses the session is its
-rider: it is told of messages, of congestion, and of the end.
+`protocol.engineio.session` decides what a session does, and a `SessionTransport` does it. A `SessionHandler` uses the
+session.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from mycelia.asgi.scope import Scope
-from mycelia.protocol.engineio.actions import Beat, Ended, Hang, Output, Received, Reply, Write
+from mycelia.protocol.engineio.actions import Action, CloseWebSocket, Ended, Heartbeat, Received, Respond, Write
 from mycelia.protocol.engineio.session import Session
-from mycelia.protocol.wire.codes import Close, may_send
 from mycelia.protocol.ws.frames import text_header
 from mycelia.protocol.ws.handshake import Handshake
 from mycelia.scheduling.deadline_timer import DeadlineTimer
-from mycelia.transports.seam import CanFrame, CanPause, Control, Transport
+from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.receive_budget import ReceiveBudget
+from mycelia.transports.socketio.websocket_peer import WebSocketPeer
 
-if TYPE_CHECKING:
-    from mycelia.transports.socketio.session_manager import Station
+__all__ = ["SessionHandler", "SessionTransport"]
 
-__all__ = ["Line", "Rider", "Socket"]
-
-_HEADS = tuple(text_header(length + 1) + b"4" for length in range(1024))  # what stands before a short message
-
-
-class _Pipe(Transport, CanPause, Protocol):
-    """What carries a WebSocket."""
+_HEADS = tuple(text_header(length + 1) + b"4" for length in range(1024))  # frame header and packet kind, by length
 
 
-class Rider(Protocol):
-    """Who uses a session. Calls are plain, quick, and never raise."""
+class SessionHandler(Protocol):
+    """The user of a session. Calls return quickly and do not raise."""
 
-    def received(self, payload: bytes, binary: bool) -> None: ...
+    def received(self, payload: bytes, binary: bool) -> None:
+        """Handle one message of the client."""
 
-    def beat(self) -> None:
-        """A sign of life has come that is no message."""
+    def heartbeat(self) -> None:
+        """Handle a pong of the client."""
 
-    def congested(self, full: bool) -> None: ...
+    def congested(self, full: bool) -> None:
+        """Handle a change of congestion: True if more than the high-water mark is buffered."""
 
     def ended(self, end: Ended) -> None:
-        """The last call, made exactly once."""
+        """Handle the end of the session; the last call, made exactly once."""
 
 
-class Line:
-    """One session with what carries it."""
+class SessionTransport:
+    """One session and everything that carries it.
 
-    def __init__(self, station: Station, sid: str, request: Handshake, scope: Scope | None = None) -> None:
-        self._station, self._loop = station, asyncio.get_running_loop()
-        self.request, self.scope = request, scope  # that opened it; no scope where the server knows nothing of it
-        self.session = Session(sid, station.terms, self._loop.time())
-        self.deadline = self._loop.time() + station.options.handshake_timeout
-        self.rider: Rider = station.board(self)
-        self._alarm = DeadlineTimer()
-        self._socket: Socket | None = None
-        self._held: list[Received] = []  # came while reading was paused
-        self._resumed: asyncio.Event | None = None
+    Attributes:
+        session: The state of the session.
+        request: The request that opened the session.
+        scope: The ASGI scope of that request, or None if uvicorn handed over its connection.
+        deadline: The event-loop time by which the handshake of the first connection must be complete.
+        handler: The user of the session.
+        full: True while more than the high-water mark is buffered.
+        held_bytes: The size of a packet whose attachments are still arriving.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        request: Handshake,
+        scope: Scope | None,
+        options: EngineOptions,
+        receive_budget: ReceiveBudget,
+        create_handler: Callable[[SessionTransport], SessionHandler],
+        on_end: Callable[[Session], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.session, self.request, self.scope = session, request, scope
+        self.deadline = self._loop.time() + options.handshake_timeout
+        self._high_water_bytes = options.high_water_bytes
+        self._receive_budget, self._on_end = receive_budget, on_end
+        self._timer = DeadlineTimer()
+        self._websocket: WebSocketPeer | None = None
+        self._held: list[Received] = []  # messages that came while reading was paused
+        self._resumed: asyncio.Event | None = None  # set while reading is paused
         self.full = self._flushing = False
-        self.held_bytes = 0  # of a packet whose attachments have not all come
+        self.held_bytes = 0
+        self.handler = create_handler(self)
 
-    # -- what its rider calls ------------------------------------------------------------------------
+    # -- what its handler calls ----------------------------------------------------------------------
 
     @property
     def buffered(self) -> int:
-        """Bytes that wait for a GET, or for the server to take them."""
-        socket = self._socket.transport if self._socket is not None else None
-        return self.session.buffered + (0 if socket is None else socket.buffered)
+        """The number of bytes that wait for a GET, or that the operating system has not taken yet."""
+        transport = self._websocket.transport if self._websocket is not None else None
+        return self.session.buffered + (0 if transport is None else transport.buffered)
 
     def send(self, messages: Iterable[tuple[bytes, bool]]) -> None:
-        """Sends messages; what is sent in one turn of the loop shares a response."""
+        """Send messages. All messages of one iteration of the event loop share a response."""
         for payload, binary in messages:
-            self.do(self.session.send(payload, binary, more=True))
-        if self.session.home is None and not self._flushing and not self.session.over:
+            self.perform(self.session.send(payload, binary, more=True))
+        if self.session.direct_websocket is None and not self._flushing and not self.session.over:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        self.weigh()
+        self.update_congestion()
 
     def write(self, text: bytes) -> None:
-        """Sends one text; `send` in short."""
-        home: Any = self.session.home  # a Socket; to say so by a call takes as long as the look itself
-        if home is None:
+        """Send one text message. This is a short cut of `send` for the most frequent case."""
+        websocket: Any = self.session.direct_websocket  # a WebSocketPeer; `cast` would cost as much as the look-up
+        if websocket is None:
             self.send(((text, False),))
-        elif home.frames is not None and len(text) < len(_HEADS):
-            home.frames(_HEADS[len(text)] + text)
+        elif websocket.send_frame is not None and len(text) < len(_HEADS):
+            websocket.send_frame(_HEADS[len(text)] + text)
         else:
-            home.send(b"4" + text, False)
+            websocket.send(b"4" + text, False)
 
     def hold(self, held: int) -> None:
-        """So many bytes are held of a packet whose attachments have not all come."""
+        """Set the number of bytes that are buffered for a packet whose attachments are still arriving."""
         change, self.held_bytes = held - self.held_bytes, held
         if change:
-            self._station.budget.changed(self, change)
+            self._receive_budget.changed(self, change)
 
     def fail(self, code: int, reason: str) -> None:
-        """Ends the session, which holds too much (called by the budget)."""
+        """End the session because it holds too much memory. The receive-buffer budget calls this."""
         self.abort()
 
     def close(self, code: int, reason: str) -> None:
-        """Ends the session behind what waits."""
-        self.do(self.session.close(self._loop.time(), code, reason))
+        """End the session after the queued messages are sent."""
+        self.perform(self.session.close(self._loop.time(), code, reason))
 
     def abort(self) -> None:
-        """Ends the session now."""
-        self.do(self.session.abort())
+        """End the session now."""
+        self.perform(self.session.abort())
 
     def pause(self) -> None:
-        """No more requests are answered, and nothing more is read."""
+        """Stop reading: answer no POST, and read nothing from the WebSocket."""
         if self._resumed is None and not self.session.over:
             self._resumed = asyncio.Event()
-            if self._socket is not None and self._socket.transport is not None:
-                self._socket.transport.pause()
+            if self._websocket is not None and self._websocket.transport is not None:
+                self._websocket.transport.pause()
 
     def resume(self) -> None:
+        """Read again, after the messages that were held."""
         resumed, self._resumed = self._resumed, None
         if resumed is None:
             return
         resumed.set()
         held, self._held = self._held, []
-        self.do(held)
-        if self._resumed is None and self._socket is not None and self._socket.transport is not None:
-            self._socket.transport.resume()
+        self.perform(held)
+        if self._resumed is None and self._websocket is not None and self._websocket.transport is not None:
+            self._websocket.transport.resume()
 
-    # -- what happens to it --------------------------------------------------------------------------
+    # -- what its requests and its WebSocket report --------------------------------------------------
 
-    async def rested(self) -> None:
-        """Waits while reading is paused."""
+    async def wait_until_reading(self) -> None:
+        """Wait while reading is paused."""
         while self._resumed is not None:
             await self._resumed.wait()
 
-    def frame(self, socket: Socket, payload: bytes, binary: bool) -> None:
-        text = None if binary or self._resumed is not None else self.session.message(socket, payload)
-        if text is not None:
-            self.rider.received(text, False)
+    def websocket_opened(self, websocket: WebSocketPeer) -> None:
+        """Begin the session in a WebSocket."""
+        self.perform(self.session.open_websocket(websocket))
+
+    def frame_received(self, websocket: WebSocketPeer, payload: bytes, binary: bool) -> None:
+        """Handle one message of a WebSocket."""
+        paused = self._resumed is not None
+        message = None if binary or paused else self.session.plain_message(websocket, payload)
+        if message is not None:
+            self.handler.received(message, False)
         else:
-            self.do(self.session.frame(socket, payload, binary, self._loop.time()))
+            self.perform(self.session.frame(websocket, payload, binary, self._loop.time()))
 
-    def gone(self, key: object) -> None:
-        self.do(self.session.gone(key))
-        if key is self._socket:
-            self._socket = None
+    def disconnected(self, key: object) -> None:
+        """Handle the loss of a request or of a WebSocket."""
+        self.perform(self.session.disconnected(key))
+        if key is self._websocket:
+            self._websocket = None
 
-    def do(self, outputs: Iterable[Output]) -> None:
-        """Does what the session says."""
-        for each in outputs:
-            match each:
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Do what the session asks for, and set the timer to its next deadline."""
+        for action in actions:
+            match action:
                 case Received():
                     if self._resumed is not None:
-                        self._held.append(each)
+                        self._held.append(action)
                     else:
-                        self.rider.received(each.payload, each.binary)
+                        self.handler.received(action.payload, action.binary)
                 case Write():
-                    if each.key is not self._socket:
-                        self._move(cast(Socket, each.key))
-                    cast(Socket, each.key).send(each.payload, each.binary)
-                case Reply():
-                    future = cast("asyncio.Future[Reply]", each.key)
-                    if not future.done():
-                        future.set_result(each)
-                case Hang():
-                    cast(Socket, each.key).hang(each.code, each.reason)
-                case Beat():
-                    self.rider.beat()
+                    websocket = cast(WebSocketPeer, action.key)
+                    if websocket is not self._websocket:
+                        self._use(websocket)
+                    websocket.send(action.payload, action.binary)
+                case Respond():
+                    response = cast("asyncio.Future[Respond]", action.key)
+                    if not response.done():
+                        response.set_result(action)
+                case CloseWebSocket():
+                    cast(WebSocketPeer, action.key).close(action.code, action.reason)
+                case Heartbeat():
+                    self.handler.heartbeat()
                 case Ended():
-                    self._end(each)
+                    self._end(action)
         if self.full:
-            self.weigh()
+            self.update_congestion()
         if not self.session.over:
-            self._alarm.call_by(self.session.due, self._tick)
+            self._timer.call_by(self.session.due, self._tick)
 
-    def _move(self, socket: Socket) -> None:
-        """From now on this is the WebSocket; what was paused stays so, lest it fill `_held`."""
-        self._socket = socket
-        if self._resumed is not None and socket.transport is not None:
-            socket.transport.pause()
-
-    def _tick(self) -> None:
-        self.do(self.session.tick(self._loop.time(), self._resumed is None))  # whom we do not read we do not judge
-
-    def _flush(self) -> None:
-        self._flushing = False
-        self.do(self.session.flush())
-        self.weigh()
-
-    def weigh(self) -> None:
-        """Tells the rider when too much waits, and when that is over."""
-        high = self._station.options.high_water_bytes
+    def update_congestion(self) -> None:
+        """Tell the handler if the session has become congested, or is no longer congested."""
+        high = self._high_water_bytes
         full = self.buffered > (high // 4 if self.full else high)
         if full is not self.full and not self.session.over:
             self.full = full
-            self.rider.congested(full)
+            self.handler.congested(full)
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _use(self, websocket: WebSocketPeer) -> None:
+        """Send and read in this WebSocket from now on. A paused session stays paused, so that `_held` stays small."""
+        self._websocket = websocket
+        if self._resumed is not None and websocket.transport is not None:
+            websocket.transport.pause()
+
+    def _tick(self) -> None:
+        self.perform(self.session.tick(self._loop.time(), reading=self._resumed is None))
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self.perform(self.session.flush())
+        self.update_congestion()
 
     def _end(self, end: Ended) -> None:
-        self._alarm.cancel()
+        self._timer.cancel()
         self._held.clear()
         self.resume()
         self.hold(0)
-        self._station.lost(self)
-        self.rider.ended(end)
-
-
-class Socket:
-    """The peer of one WebSocket of a session, which `greets` when it is where the session began."""
-
-    def __init__(self, line: Line, greets: bool) -> None:
-        self._line, self._greets = line, greets
-        self.transport: _Pipe | None = None
-        self.frames: Callable[[bytes], None] | None = None  # takes finished frames
-        self._hung: tuple[int, str] | None = None
-
-    def send(self, payload: bytes, binary: bool) -> None:
-        if self.transport is not None:
-            self.transport.send(payload, binary)
-
-    def hang(self, code: int, reason: str) -> None:
-        self._hung = (code if may_send(code) else int(Close.NORMAL)), reason
-        if self.transport is not None:
-            self.transport.close(*self._hung)
-
-    def opened(self, transport: Transport) -> None:
-        self.transport = cast(_Pipe, transport)
-        if isinstance(transport, CanFrame) and transport.compression is None:
-            self.frames = transport.send_frame
-        if self._hung is not None:
-            self.transport.close(*self._hung)
-        elif self._greets:
-            self._line.do(self._line.session.open_websocket(self))
-
-    def received(self, payload: bytes, binary: bool) -> None:
-        self._line.frame(self, payload, binary)
-
-    def control(self, kind: Control, payload: bytes) -> None: ...
-
-    def congested(self, full: bool) -> None:
-        self._line.weigh()
-
-    def leaving(self) -> None: ...
-
-    def failed(self, code: int, reason: str) -> None: ...
-
-    def closed(self, code: int, reason: str) -> None:
-        self._line.gone(self)
+        self._on_end(self.session)
+        self.handler.ended(end)

@@ -1,29 +1,24 @@
-"""Engine.IO packets and bodies, and which requests are refused how."""
+"""Engine.IO packets and bodies, and which requests are reject how."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import json
 
 from mycelia.protocol.engineio.packets import (
     SEPARATOR,
     Packet,
     PacketFault,
     PacketKind,
-    Refusal,
-    Terms,
-    Waiting,
-    judge,
-    part,
     read_frame,
     read_payload,
     write_frame,
+    write_part,
 )
+from mycelia.protocol.engineio.requests import ErrorResponse
 
 MESSAGE = PacketKind.MESSAGE
 MOST = 1_000_000
@@ -38,7 +33,7 @@ def packets(payloads: st.SearchStrategy[bytes]) -> st.SearchStrategy[Packet]:
 
 
 def body_of(packets: Iterable[Packet]) -> bytes:
-    return SEPARATOR.join(map(part, packets))
+    return SEPARATOR.join(map(write_part, packets))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +77,7 @@ def test_bodies(body: bytes, expected: list[Packet]) -> None:
 def test_what_is_no_body(body: bytes) -> None:
     with pytest.raises(PacketFault) as caught:
         read_payload(body, MOST, 16)
-    assert caught.value.refusal is Refusal.BAD_REQUEST
+    assert caught.value.error_response is ErrorResponse.BAD_REQUEST
 
 
 def test_a_body_is_bounded_in_bytes_and_packets() -> None:
@@ -91,7 +86,7 @@ def test_a_body_is_bounded_in_bytes_and_packets() -> None:
     for body, most_bytes, most_packets in ((b"4aaaa", 4, 16), (b"4\x1e4\x1e4\x1e4", MOST, 3)):
         with pytest.raises(PacketFault) as caught:
             read_payload(body, most_bytes, most_packets)
-        assert caught.value.refusal is Refusal.TOO_LARGE
+        assert caught.value.error_response is ErrorResponse.TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -140,89 +135,3 @@ def test_a_separator_in_a_text_cannot_be_written() -> None:
     with pytest.raises(ValueError, match="0x1E"):
         body_of([Packet(MESSAGE, b"a\x1eb")])
     assert SEPARATOR not in body_of([Packet(MESSAGE, b"a\x1eb", True)])
-
-
-# -- requests ----------------------------------------------------------------------------------------------
-
-POLLING = {"EIO": "4", "transport": "polling"}
-SOCKET = {"EIO": "4", "transport": "websocket"}
-
-
-@pytest.mark.parametrize(
-    ("method", "query", "upgrade", "known", "refusal"),
-    [
-        ("GET", POLLING, False, False, None),
-        ("GET", SOCKET, True, False, None),
-        ("GET", POLLING | {"sid": "a"}, False, True, None),
-        ("POST", POLLING | {"sid": "a"}, False, True, None),
-        ("GET", SOCKET | {"sid": "a"}, True, True, None),
-        ("GET", {"EIO": "4"}, False, False, Refusal.UNKNOWN_TRANSPORT),
-        ("GET", {"EIO": "4", "transport": "abc"}, False, False, Refusal.UNKNOWN_TRANSPORT),
-        ("GET", {"transport": "polling"}, False, False, Refusal.UNSUPPORTED_VERSION),
-        ("GET", {"transport": "polling", "EIO": "3"}, False, False, Refusal.UNSUPPORTED_VERSION),
-        ("GET", {"transport": "websocket", "EIO": "abc"}, True, False, Refusal.UNSUPPORTED_VERSION),
-        ("POST", POLLING, False, False, Refusal.BAD_METHOD),
-        ("PUT", POLLING, False, False, Refusal.BAD_METHOD),
-        ("PUT", POLLING | {"sid": "a"}, False, True, Refusal.BAD_REQUEST),
-        ("GET", POLLING | {"sid": "a"}, False, False, Refusal.UNKNOWN_SESSION),
-        ("POST", POLLING | {"sid": ""}, False, False, Refusal.UNKNOWN_SESSION),
-        ("GET", POLLING, True, False, Refusal.BAD_REQUEST),
-        ("GET", SOCKET, False, False, Refusal.BAD_REQUEST),
-    ],
-)
-def test_who_is_refused_and_how(method: str, query: Any, upgrade: bool, known: bool, refusal: Refusal | None) -> None:
-    assert judge(method, query, upgrade, known) is refusal
-
-
-@pytest.mark.parametrize("refusal", Refusal)
-def test_a_refusal_says_its_code_in_json(refusal: Refusal) -> None:
-    assert json.decode(refusal.body) == {"code": refusal.code, "message": refusal.message}
-    assert 400 <= refusal.status < 500
-
-
-@pytest.mark.parametrize(
-    ("interval", "said"), [(25.0, 25000), (0.3, 300), (0.001, 1), (1.1, 1100), (0.0005, 0.5), (0.29, 290)]
-)
-def test_intervals_are_announced_truly(interval: float, said: float) -> None:
-    value = json.decode(Terms(ping_interval=interval, ping_timeout=interval).handshake("a", True))
-    assert value == {
-        "sid": "a",
-        "upgrades": ["websocket"],
-        "pingInterval": said,
-        "pingTimeout": said,
-        "maxPayload": 1_000_000,
-    }
-
-
-def test_upgrades_are_offered_where_there_are_any() -> None:
-    assert json.decode(Terms().handshake("a", False))["upgrades"] == []
-    assert json.decode(Terms(upgrades=False).handshake("a", True))["upgrades"] == []
-
-
-# -- what waits for a response -----------------------------------------------------------------------------
-
-
-@given(st.lists(packets(safe_texts)), st.integers(1, 20), st.integers(1, 60))
-def test_responses_hold_everything_once_and_in_order(given_packets: list[Packet], most: int, max_bytes: int) -> None:
-    waiting = Waiting()
-    for packet in given_packets:
-        waiting.put(packet)
-    found: list[Packet] = []
-    while waiting:
-        body = waiting.response(most, max_bytes)
-        read = read_payload(body, MOST, most)
-        assert len(body) <= max_bytes or len(read) == 1
-        found += read
-    assert found == given_packets
-    assert waiting.size_bytes == 0
-
-
-def test_what_waits_is_bounded_but_for_a_single_packet() -> None:
-    waiting = Waiting()
-    assert waiting.fits(bytes(1000), 100)
-    waiting.put(Packet(MESSAGE, b"a"))
-    assert waiting.fits(b"b", 200)
-    assert not waiting.fits(bytes(200), 200)
-    waiting.put(Packet(PacketKind.PING), first=True)
-    assert [packet.kind for packet in waiting.take()] == [PacketKind.PING, MESSAGE]
-    assert waiting.size_bytes == 0

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import json
 
 from mycelia.errors import InvalidMessage
-from mycelia.protocol.socketio.codec import SocketioCodec, join, rejoin, split
-from mycelia.protocol.socketio.packets import SocketPacket, read_packet
+from mycelia.protocol.socketio.attachments import join, split
+from mycelia.protocol.socketio.codec import SocketioCodec
+from mycelia.protocol.socketio.packets import read_packet
 from mycelia.protocol.wire.codec import CanSkim, Codec
 from mycelia.protocol.wire.codes import Code
 from mycelia.protocol.wire.envelope import Envelope, Event, Fault, ProtocolFault, Request, Response, to_mapping
@@ -171,17 +171,7 @@ def test_requests_come_through(path: str, body: Any, id_: int | None) -> None:
     value = CODEC.encode_value({"event": path, "data": body})
     text, *pieces = [payload for payload, _ in split(value)]
     packet = read_packet(text, 100)._replace(awaited=0, id=id_, attachments=tuple(pieces))
-    assert CODEC.decode(rejoin(packet)) == Request(path, body, id_, SILENT if id_ is None else None)
-
-
-@given(st.lists(st.binary(max_size=300), min_size=1, max_size=9))
-def test_pieces_come_apart_as_they_were(pieces: list[bytes]) -> None:
-    marks = [{"_placeholder": True, "num": number} for number in range(len(pieces))]
-    text = b"5%d-%b" % (len(pieces), json.encode(["a", *marks]))
-    messages = [(text, False), *((piece, True) for piece in pieces)]
-    assert split(join(messages)) == messages
-    packet = read_packet(text, 9)._replace(awaited=0, attachments=tuple(pieces))
-    assert isinstance(packet, SocketPacket) and split(rejoin(packet)) == messages
+    assert CODEC.decode(packet.joined()) == Request(path, body, id_, SILENT if id_ is None else None)
 
 
 def test_replies_in_short() -> None:
@@ -191,3 +181,11 @@ def test_replies_in_short() -> None:
     failed = Response(False, None, 7, Fault("NOT_FOUND", "no"))
     assert codec.encode(failed) == codec.encode_value(to_mapping(failed))
     assert codec.encode(Response(True, b"x", 7)).startswith(b"61-7[")
+
+
+@pytest.mark.parametrize(
+    "payload", [b"0", b"0[]", b'0["a"]', b"1", b'4"a"', b'2["connect"]', b"2[]", b"", b"x", b"31{}"]
+)
+def test_packets_that_are_no_event_and_no_ack_are_faults(payload: bytes) -> None:
+    with pytest.raises(ProtocolFault):
+        CODEC.decode(payload)

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from mycelia.errors import InvalidMessage
 from mycelia.protocol.engineio.packets import PacketFault
 from mycelia.protocol.socketio.packets import (
-    MOST_ATTACHMENTS,
+    MAX_SENT_ATTACHMENTS,
     RESERVED,
     SocketKind,
     SocketPacket,
     connect_error,
     connected,
     disconnect,
-    holds_bytes,
     is_namespace,
     is_plain_event,
+    read_checked_packet,
     read_packet,
     write_packet,
 )
@@ -260,12 +260,16 @@ def test_in_short_as_at_length(text: bytes) -> None:
         assert packet.namespace != "/" or (packet.id or 0) >= 10**15
 
 
-def test_binary_values_are_found_and_bounded() -> None:
-    for value in (b"", [b"x"], {"a": [1, {"b": (b"x",)}]}):
-        assert holds_bytes(value)
-    plain: Any
-    for plain in (None, "x", [1, "x", {"a": []}], {"a": (1.5, None)}):
-        assert not holds_bytes(plain)
-    assert len(write_packet(SocketKind.EVENT, "/", None, ["a", [b"x"] * MOST_ATTACHMENTS])) == MOST_ATTACHMENTS + 1
+def test_binary_values_are_bounded() -> None:
+    messages = write_packet(SocketKind.EVENT, "/", None, ["a", [b"x"] * MAX_SENT_ATTACHMENTS])
+    assert len(messages) == MAX_SENT_ATTACHMENTS + 1
     with pytest.raises(InvalidMessage, match="at most 10 binary values"):
-        write_packet(SocketKind.ACK, "/", 1, [[b"x"] * (MOST_ATTACHMENTS + 1)])
+        write_packet(SocketKind.ACK, "/", 1, [[b"x"] * (MAX_SENT_ATTACHMENTS + 1)])
+
+
+@pytest.mark.parametrize("text", [b'2/a,7["a",1]', b"37[]", b"1/a,", b'51-["a",{"_placeholder":true,"num":0}]'])
+def test_a_checked_packet_is_read_as_before_but_for_its_name(text: bytes) -> None:
+    attachments = (b"x",) * (text[:1] == b"5")
+    assert read_checked_packet(text, attachments) == read(text, *attachments)._replace(name=None)
+    with pytest.raises(PacketFault):
+        read_checked_packet(b"x" + text, attachments)

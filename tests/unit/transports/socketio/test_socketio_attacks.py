@@ -9,11 +9,12 @@ import pytest
 
 from mycelia import MessageSystem
 from mycelia.protocol.engineio.actions import Ended
-from mycelia.protocol.engineio.packets import Terms
+from mycelia.protocol.engineio.session import Session
+from mycelia.protocol.engineio.settings import Settings
 from mycelia.protocol.ws.handshake import Handshake, Headers, HttpReply
 from mycelia.transports.engine_options import EngineOptions
-from mycelia.transports.socketio.session_manager import Station
-from mycelia.transports.socketio.session_transport import Line
+from mycelia.transports.receive_budget import ReceiveBudget
+from mycelia.transports.socketio.session_transport import SessionTransport
 from mycelia.websocket import WebSocketSubsystem
 from tests.unit.transports.asgi_server import Visit, websocket_scope
 from tests.unit.transports.socketio.test_engine import PATH, stand
@@ -91,11 +92,11 @@ async def test_a_body_is_not_waited_for_when_the_session_is_over() -> None:
 
 
 class Nobody:
-    """A rider that wants nothing."""
+    """A handler that wants nothing."""
 
     def received(self, payload: bytes, binary: bool) -> None: ...
 
-    def beat(self) -> None: ...
+    def heartbeat(self) -> None: ...
 
     def congested(self, full: bool) -> None: ...
 
@@ -105,13 +106,22 @@ class Nobody:
 async def test_a_timer_that_is_due_at_once() -> None:
     """uvloop makes a handle of it that does not say when it rings."""
     loop = asyncio.get_running_loop()
-    station = Station(EngineOptions(), Terms(ping_interval=0.0, close_timeout=0.0), lambda line: Nobody())
-    line = Line(station, "s", Handshake("GET", "/", Headers([])))
-    line.do(line.session.open_polling(loop.create_future()))
-    line.close(1000, "")
-    assert not line.session.over
+    session = Session("s", Settings(ping_interval=0.0, close_timeout=0.0), loop.time())
+    ended: list[Session] = []
+    transport = SessionTransport(
+        session,
+        Handshake("GET", "/", Headers([])),
+        None,
+        EngineOptions(),
+        ReceiveBudget(0, 0),
+        lambda transport: Nobody(),
+        ended.append,
+    )
+    transport.perform(session.open_polling(loop.create_future()))
+    transport.close(1000, "")
+    assert not session.over
     await turns()
-    assert line.session.over
+    assert session.over and ended == [session]
 
 
 def strict() -> tuple[MessageSystem, WebSocketSubsystem]:

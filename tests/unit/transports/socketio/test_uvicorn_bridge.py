@@ -13,7 +13,7 @@ from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.engine_options import EngineOptions, UnlimitedAccept
 from mycelia.transports.seam import Accept
 from mycelia.transports.socketio.engine import SocketioEngine
-from mycelia.transports.socketio.uvicorn_bridge import Carriage, Junction
+from mycelia.transports.socketio.uvicorn_bridge import ProtocolSwitch, UvicornBridge
 
 HEAD = (
     b"GET /socket.io/?EIO=4 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -68,69 +68,69 @@ class Pipe(asyncio.Transport):
 
 
 async def begin(
-    find: Callable[[str], Carriage | None], known: set[Any], encrypted: bool = False, query: bytes = b""
-) -> tuple[Junction, Pipe]:
+    find: Callable[[str], UvicornBridge | None], known: set[Any], encrypted: bool = False, query: bytes = b""
+) -> tuple[ProtocolSwitch, Pipe]:
     """What uvicorn does with the head of an upgrade."""
-    junction, pipe = Junction(find, {"server_state": SimpleNamespace(connections=known)}), Pipe()
+    switch, pipe = ProtocolSwitch(find, {"server_state": SimpleNamespace(connections=known)}), Pipe()
     pipe.encrypted = encrypted
-    junction.connection_made(pipe)
-    junction.data_received(HEAD.replace(b"EIO=4", b"EIO=4" + query))
-    pipe.set_protocol(junction)
-    return junction, pipe
+    switch.connection_made(pipe)
+    switch.data_received(HEAD.replace(b"EIO=4", b"EIO=4" + query))
+    pipe.set_protocol(switch)
+    return switch, pipe
 
 
 async def test_a_websocket_of_ours_is_handed_over() -> None:
-    carriage, peers, asked, known = Carriage(), list[RecordingPeer](), list[str](), set[Any]()
+    bridge, peers, asked, known = UvicornBridge(), list[RecordingPeer](), list[str](), set[Any]()
 
     def admit(request: Any) -> Accept:
         peers.append(RecordingPeer(request, echo=True))
         return Accept(peers[-1])
 
-    def find(path: str) -> Carriage:
+    def find(path: str) -> UvicornBridge:
         asked.append(path)
-        return carriage
+        return bridge
 
-    carriage.on("admit", admit)
-    await carriage.start(EngineOptions(close_timeout=0.05))
-    assert carriage.address() is None
-    junction, pipe = await begin(find, known)
-    assert pipe.written.startswith(b"HTTP/1.1 101 ") and asked == ["/socket.io/"] and known == {junction}
-    junction.data_received(b"\x81\x82\0\0\0\0hi")  # in the same turn
+    bridge.on("admit", admit)
+    await bridge.start(EngineOptions(close_timeout=0.05))
+    assert bridge.address() is None
+    switch, pipe = await begin(find, known)
+    assert pipe.written.startswith(b"HTTP/1.1 101 ") and asked == ["/socket.io/"] and known == {switch}
+    switch.data_received(b"\x81\x82\0\0\0\0hi")  # in the same turn
     await asyncio.sleep(0)
     assert peers[0].messages == [(b"hi", False)] and pipe.written.endswith(b"\x81\x02hi")
-    assert pipe.protocol is not junction and pipe.reading
-    junction.shutdown()
+    assert pipe.protocol is not switch and pipe.reading
+    switch.shutdown()
     assert pipe.written.endswith(b"\x88\x02\x03\xf4")  # 1012
     pipe.abort()
     assert (await peers[0].closed_with())[0] == 1006
     assert known == set()
-    await carriage.stop()
+    await bridge.stop()
 
 
 async def test_a_paused_one_and_one_that_is_gone_at_once_stay_as_they_are() -> None:
-    carriage, known = Carriage(), set[Any]()
-    carriage.on("admit", lambda request: Accept(RecordingPeer(request, echo=False)))
-    await carriage.start(EngineOptions(close_timeout=0.05))
-    junction, pipe = await begin(lambda path: carriage, known)
+    bridge, known = UvicornBridge(), set[Any]()
+    bridge.on("admit", lambda request: Accept(RecordingPeer(request, echo=False)))
+    await bridge.start(EngineOptions(close_timeout=0.05))
+    switch, pipe = await begin(lambda path: bridge, known)
     pipe.pause_reading()
     await asyncio.sleep(0)
-    assert pipe.protocol is junction
-    junction.pause_writing()
-    junction.resume_writing()
-    assert junction.eof_received() is None
+    assert pipe.protocol is switch
+    switch.pause_writing()
+    switch.resume_writing()
+    assert switch.eof_received() is None
     pipe.abort()
     await asyncio.sleep(0)
     assert known == set()
-    await carriage.stop()
+    await bridge.stop()
 
 
 async def test_a_websocket_of_others_is_uvicorns(monkeypatch: Any) -> None:
     told: list[Any] = []
     other = SimpleNamespace(connection_made=told.append, data_received=told.append, connection_lost=told.append)
-    monkeypatch.setattr(Junction, "_other", lambda self: other)
-    junction, pipe = await begin(lambda path: None, set())
-    junction.shutdown()  # it is told by itself
-    junction.connection_lost(None)
+    monkeypatch.setattr(ProtocolSwitch, "_uvicorn_protocol", lambda self: other)
+    switch, pipe = await begin(lambda path: None, set())
+    switch.shutdown()  # it is told by itself
+    switch.connection_lost(None)
     assert told == [pipe, HEAD, None]
 
 
@@ -143,8 +143,8 @@ async def test_what_no_application_has_seen_has_no_scope() -> None:
 
     engine.on("admit", admit)
     await engine.start(EngineOptions(close_timeout=0.05, path="/socket.io/"))
-    junction, pipe = await begin(lambda path: engine.carriage, set(), query=b"&transport=websocket")
-    junction.data_received(mask_frame(Opcode.TEXT, b"40", b"abcd"))
+    switch, pipe = await begin(lambda path: engine.bridge, set(), query=b"&transport=websocket")
+    switch.data_received(mask_frame(Opcode.TEXT, b"40", b"abcd"))
     await asyncio.sleep(0)
     assert peers[0].transport.native is None
     pipe.abort()
@@ -167,35 +167,35 @@ class Closed(UnlimitedAccept):
 
 async def test_whom_the_server_has_accepted_is_not_counted_twice() -> None:
     """The session that it opens is; a head that is none of a WebSocket is counted as anywhere."""
-    carriage, requests, door = Carriage(), list[Any](), Closed()
+    bridge, requests, door = UvicornBridge(), list[Any](), Closed()
 
     def admit(request: Any) -> HttpReply:
         requests.append(request)
         return HttpReply(403)
 
-    carriage.on("admit", admit)
-    await carriage.start(EngineOptions(close_timeout=0.05, accept_control=door))
+    bridge.on("admit", admit)
+    await bridge.start(EngineOptions(close_timeout=0.05, accept_control=door))
     for encrypted in (True, False):
-        _, pipe = await begin(lambda path: carriage, set(), encrypted)
+        _, pipe = await begin(lambda path: bridge, set(), encrypted)
         assert pipe.written.startswith(b"HTTP/1.1 403 ") and requests[-1].secure is encrypted
-    junction, pipe = Junction(lambda path: carriage, {"server_state": SimpleNamespace(connections=set())}), Pipe()
-    junction.connection_made(pipe)
-    junction.data_received(HEAD.replace(b"Host: h\r\n", b""))
-    pipe.set_protocol(junction)
+    switch, pipe = ProtocolSwitch(lambda path: bridge, {"server_state": SimpleNamespace(connections=set())}), Pipe()
+    switch.connection_made(pipe)
+    switch.data_received(HEAD.replace(b"Host: h\r\n", b""))
+    pipe.set_protocol(switch)
     assert pipe.written.startswith(b"HTTP/1.1 400 ") and door.misreadings == [400]
-    await carriage.stop()
+    await bridge.stop()
 
 
 async def test_nothing_is_read_of_whom_the_engine_has_turned_away() -> None:
-    carriage, requests = Carriage(), list[Any]()
+    bridge, requests = UvicornBridge(), list[Any]()
 
     def admit(request: Any) -> HttpReply:
         requests.append(request)
         return HttpReply(403)
 
-    carriage.on("admit", admit)
-    await carriage.start(EngineOptions(close_timeout=0.05))
-    await carriage.stop()
-    _, pipe = await begin(lambda path: carriage, set())
+    bridge.on("admit", admit)
+    await bridge.start(EngineOptions(close_timeout=0.05))
+    await bridge.stop()
+    _, pipe = await begin(lambda path: bridge, set())
     await asyncio.sleep(0)
     assert (requests, pipe.written) == ([], b"")
