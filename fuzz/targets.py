@@ -23,6 +23,7 @@ from mycelia.protocol.engineio.packets import SEPARATOR, PacketFault, PacketKind
 from mycelia.protocol.engineio.session import Session
 from mycelia.protocol.engineio.settings import Settings
 from mycelia.protocol.http.credentials import credentials, public_view
+from mycelia.protocol.http.origin import origin_allowed
 from mycelia.protocol.http.request import BadHandshake, Handshake, read_request
 from mycelia.protocol.socketio.namespaces import (
     AckReceived,
@@ -51,7 +52,7 @@ from mycelia.protocol.wire.value import MAX_DEPTH, check_value
 from mycelia.protocol.ws.assembler import Assembler, check_close
 from mycelia.protocol.ws.deflate import Deflater, DeflateSettings, Inflater, negotiate
 from mycelia.protocol.ws.frames import Frame, FrameFault, FrameParser, Opcode, mask_frame
-from mycelia.protocol.ws.handshake import check_upgrade, origin_allowed
+from mycelia.protocol.ws.handshake import check_upgrade
 
 __all__ = ["TARGETS"]
 

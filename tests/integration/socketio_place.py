@@ -10,11 +10,11 @@ import json
 from dataclasses import replace
 from typing import Any, Literal
 
+from mycelia.protocol.http.request import Headers, HttpReply
 from mycelia.protocol.socketio.codec import SocketioCodec
 from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.wire.envelope import Request
 from mycelia.protocol.ws.frames import Frame, Opcode
-from mycelia.protocol.ws.handshake import Headers, HttpReply
 from mycelia.testing.wire import Answer, TcpWire
 from mycelia.transports.seam import Accept, Admit
 from mycelia.transports.socketio.engine import SocketioEngine

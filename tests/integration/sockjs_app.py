@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mycelia import BaseSubsystem, MessageSystem
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.websocket import WebSocketSubsystem
 from tests.integration.app_routes import expose_routes
 

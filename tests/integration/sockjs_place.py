@@ -9,8 +9,8 @@ import json
 from dataclasses import replace
 from typing import Any, Literal
 
+from mycelia.protocol.http.request import HttpReply
 from mycelia.protocol.ws.frames import Frame, Opcode
-from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.testing.wire import Answer, TcpWire
 from mycelia.transports.seam import Accept, Admit
 from mycelia.transports.sockjs.engine import SockjsEngine

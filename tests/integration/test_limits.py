@@ -14,10 +14,10 @@ import pytest
 from mycelia import BaseSubsystem, Message, MessageSystem, MessageTooLarge, RateLimiter
 from mycelia.auth import Credential, Identity
 from mycelia.errors import Forbidden, NoCredential, Unauthorized, Unavailable, Untimely
+from mycelia.protocol.http.request import HEAD_LIMIT_BYTES, HEADER_LIMIT
 from mycelia.protocol.wire.codec import CODECS
 from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.frames import Opcode
-from mycelia.protocol.ws.handshake import HEAD_LIMIT_BYTES, HEADER_LIMIT
 from mycelia.testing.wire import Answer, Wire, dial
 from mycelia.transports.memory.socket import request_head
 from mycelia.websocket import WebSocketSubsystem

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mycelia import Message, MessageSystem
-from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.protocol.http.request import HttpReply
 from mycelia.testing import HandshakeRefused, MockWebSocketClient, create_mock_websocket_client
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.engine_registry import load_engine

@@ -11,8 +11,15 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from mycelia.errors import InvalidPath
-from mycelia.protocol.http.request import HEAD_LIMIT_BYTES, HEADER_LIMIT
-from mycelia.protocol.ws.handshake import BadHandshake, Handshake, Headers, HttpReply, UpgradedHandshake
+from mycelia.protocol.http.request import (
+    HEAD_LIMIT_BYTES,
+    HEADER_LIMIT,
+    BadHandshake,
+    Handshake,
+    Headers,
+    HttpReply,
+    UpgradedHandshake,
+)
 
 __all__ = [
     "NOT_SERVING",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
+from mycelia.protocol.http.request import Handshake, HttpReply
 
 __all__ = ["Pages", "load_pages"]
 

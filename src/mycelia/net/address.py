@@ -12,7 +12,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from mycelia.protocol.http.forwarded import read_hops
-from mycelia.protocol.ws.handshake import Handshake
+from mycelia.protocol.http.request import Handshake
 
 __all__ = ["UNIX", "Proxies", "Tally", "address_key"]
 

@@ -9,7 +9,7 @@ import msgspec
 
 from mycelia.kernel.messages.message import valid_trace_id
 from mycelia.net.address import address_key
-from mycelia.protocol.ws.handshake import Handshake, redact
+from mycelia.protocol.http.request import Handshake, redact
 
 __all__ = ["ClientInfo"]
 

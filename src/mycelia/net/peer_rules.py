@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mycelia.errors import ConfigError
 from mycelia.net.address import Proxies
 from mycelia.protocol.http.forwarded import WAYS
-from mycelia.protocol.ws.handshake import check_origin_rule, is_host_rule
+from mycelia.protocol.http.origin import check_origin_rule, is_host_rule
 
 __all__ = ["check_names", "check_proxies"]
 

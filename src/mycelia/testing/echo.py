@@ -17,8 +17,8 @@ from contextlib import suppress
 from functools import partial
 
 from mycelia.errors import EngineError
+from mycelia.protocol.http.request import Handshake
 from mycelia.protocol.ws.deflate import DeflateSettings, Negotiator
-from mycelia.protocol.ws.handshake import Handshake
 from mycelia.testing.asgi import application
 from mycelia.testing.lifespan import serve_app
 from mycelia.testing.peers import EchoPeer

@@ -11,9 +11,9 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from mycelia.protocol.http.request import HttpReply
 from mycelia.protocol.wire.codes import Close, close_payload, parse_close
 from mycelia.protocol.ws.frames import Opcode
-from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.transports.memory.engine import MemoryEngine
 from mycelia.transports.memory.socket import HandshakeRefused, MemorySocket
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from mycelia.protocol.http.request import HttpReply
 from mycelia.protocol.ws.frames import Frame, FrameParser, mask_frame
-from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.transports.memory.engine import MemoryEngine
 from mycelia.transports.memory.socket import MemorySocket
 from mycelia.transports.seam import Engine

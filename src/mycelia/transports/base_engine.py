@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 from mycelia.errors import EngineError, NotRunning
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.wire.codec import Codec
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.seam import Accept, Admit
 

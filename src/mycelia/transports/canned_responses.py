@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from mycelia.asgi.scope import NOT_SERVING
-from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply, check_upgrade
+from mycelia.protocol.http.request import BadHandshake, Handshake, HttpReply
+from mycelia.protocol.ws.handshake import check_upgrade
 from mycelia.transports.seam import Accept, Admit
 
 __all__ = ["ABSENT", "NO_ROOM", "ask_gate"]

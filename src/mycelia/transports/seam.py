@@ -16,9 +16,9 @@ from enum import Enum
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from mycelia.asgi.scope import Receive, Scope, Send
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.wire.codec import Codec
 from mycelia.protocol.ws.deflate import Compression
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.transports.engine_options import EngineOptions
 
 __all__ = ["Accept", "Admit", "CanFrame", "CanPause", "CanPing", "CanServe", "Control", "Engine", "Peer", "Transport"]

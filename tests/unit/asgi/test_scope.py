@@ -10,7 +10,8 @@ import pytest
 from mycelia.asgi.scope import Event, answer, checked_path, encoded, path_of, read_scope, refuse
 from mycelia.errors import InvalidPath
 from mycelia.net.address import Proxies
-from mycelia.protocol.ws.handshake import BadHandshake, HttpReply, check_upgrade
+from mycelia.protocol.http.request import BadHandshake, HttpReply
+from mycelia.protocol.ws.handshake import check_upgrade
 from tests.unit.transports.asgi_server import websocket_scope
 
 

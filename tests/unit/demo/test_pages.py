@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 
 from mycelia.demo.pages import load_pages
-from mycelia.protocol.ws.handshake import Handshake, Headers
+from mycelia.protocol.http.request import Handshake, Headers
 
 PARTS = ["page.html", "page.css", "page.js", "link.js", "icon.svg"]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mycelia.net.address import Proxies, Tally, address_key
-from mycelia.protocol.ws.handshake import Handshake, Headers
+from mycelia.protocol.http.request import Handshake, Headers
 
 
 @pytest.mark.parametrize(

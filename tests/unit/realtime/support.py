@@ -11,9 +11,9 @@ from typing import Any
 
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
+from mycelia.protocol.http.request import Handshake, Headers
 from mycelia.protocol.ws.deflate import Compression
 from mycelia.protocol.ws.frames import FrameParser, Opcode
-from mycelia.protocol.ws.handshake import Handshake, Headers
 from mycelia.realtime.config.config import load_config
 from mycelia.realtime.connection.link import Link
 from mycelia.realtime.core import Core

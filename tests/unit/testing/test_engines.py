@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.testing.engines import EngineCheck, RecordingPeer, engine_checks
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.engine import MemoryEngine

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.engine_options import EngineOptions, UnlimitedAccept
 from mycelia.transports.seam import Accept, CanServe, Engine

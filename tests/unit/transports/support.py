@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.ws.deflate import Compression
 from mycelia.protocol.ws.frames import Frame, mask_frame
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.seam import Accept

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from mycelia.errors import EngineError, NotRunning
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.engine_registry import load_engine

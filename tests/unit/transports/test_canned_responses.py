@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from mycelia.asgi.scope import NOT_SERVING
-from mycelia.protocol.ws.handshake import BadHandshake, Handshake, Headers, HttpReply, UpgradedHandshake
+from mycelia.protocol.http.request import BadHandshake, Handshake, Headers, HttpReply, UpgradedHandshake
 from mycelia.testing.peers import EchoPeer
 from mycelia.transports.canned_responses import ask_gate
 from mycelia.transports.seam import Accept

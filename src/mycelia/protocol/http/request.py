@@ -130,7 +130,9 @@ class Handshake:
     secure: bool = False
     auth: Mapping[str, object] | None = field(default=None, compare=False)  # what came with it besides HTTP
     _query: dict[str, str] | None = field(default=None, init=False, compare=False)
-    _judged: bool = field(default=False, init=False, compare=False, repr=False)  # it has passed `check_upgrade`
+    _upgrade_checked: bool = field(
+        default=False, init=False, compare=False, repr=False
+    )  # it has passed `check_upgrade`
 
     @property
     def path(self) -> str:
@@ -180,7 +182,7 @@ class Handshake:
 class UpgradedHandshake(Handshake):
     """One whose upgrade a server below us has judged: its headers may lack what that server took for itself."""
 
-    _judged: bool = field(default=True, init=False, compare=False, repr=False)
+    _upgrade_checked: bool = field(default=True, init=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

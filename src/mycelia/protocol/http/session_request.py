@@ -10,7 +10,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from mycelia.protocol.ws.handshake import Handshake, Headers, UpgradedHandshake
+from mycelia.protocol.http.request import Handshake, Headers, UpgradedHandshake
 
 __all__ = ["as_handshake", "sent_headers", "with_origin", "without_offers"]
 

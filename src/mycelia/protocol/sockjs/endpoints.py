@@ -12,9 +12,9 @@ from typing import Final
 
 from msgspec import json
 
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.http.session_request import sent_headers
 from mycelia.protocol.sockjs.response_formats import RECEIVING, SENDING
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
 
 __all__ = [
     "COOKIE",

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mycelia.protocol.http.credentials import choose_subprotocol
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.frames import Frame, Opcode
-from mycelia.protocol.ws.handshake import Handshake, HttpReply, choose_subprotocol
 from mycelia.testing.engines.place import Dial, Place
 from mycelia.testing.wire import Wire, dial
 from mycelia.transports.engine_options import EngineOptions

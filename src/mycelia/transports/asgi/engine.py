@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from typing import Any, ClassVar
 
 from mycelia.asgi.scope import NOT_SERVING, Event, Receive, Scope, Send, answer, read_scope, refuse
-from mycelia.protocol.ws.handshake import BadHandshake, HttpReply
+from mycelia.protocol.http.request import BadHandshake, HttpReply
 from mycelia.transports.asgi.transport import AsgiTransport
 from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.canned_responses import NO_ROOM, ask_gate

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import ClassVar, cast
 
 from mycelia.errors import EngineError
+from mycelia.protocol.http.request import HttpReply
 from mycelia.protocol.ws.frames import FrameFault, FrameParser
-from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.socket import HandshakeRefused, HeaderLines, MemorySocket, Opened, request_head
 from mycelia.transports.memory.stream import MemoryStream

@@ -16,9 +16,9 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from mycelia.errors import EngineError
-from mycelia.protocol.http.request import encode_headers
+from mycelia.protocol.http.request import HttpReply, encode_headers
 from mycelia.protocol.ws.frames import Frame, mask_frame
-from mycelia.protocol.ws.handshake import VERSION, HttpReply
+from mycelia.protocol.ws.handshake import VERSION
 
 __all__ = ["HandshakeRefused", "HeaderLines", "MemorySocket", "Opened", "ServerEnd", "request_head"]
 

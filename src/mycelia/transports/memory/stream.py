@@ -11,8 +11,8 @@ import asyncio
 from collections import deque
 from typing import Any
 
+from mycelia.protocol.http.request import HttpReply
 from mycelia.protocol.ws.frames import FrameParser
-from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.transports.memory.socket import MemorySocket, Opened
 
 __all__ = ["MemoryStream"]

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 from mycelia.asgi.scope import NOT_SERVING, Receive, Scope, Send, answer, path_of, read_scope, refuse
 from mycelia.config.sections import section
+from mycelia.protocol.http.request import BadHandshake, Handshake, HttpReply
 from mycelia.protocol.http.session_request import as_handshake, with_origin, without_offers
 from mycelia.protocol.sockjs.endpoints import (
     GREETING,
@@ -35,7 +36,6 @@ from mycelia.protocol.sockjs.endpoints import (
 from mycelia.protocol.sockjs.frames import PayloadFault, Quoter, is_callback, read_payload
 from mycelia.protocol.sockjs.response_formats import CALLBACKS, style_of
 from mycelia.protocol.sockjs.session import SessionTerms
-from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply
 from mycelia.transports.asgi.engine import AsgiEngine
 from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.canned_responses import ABSENT, NO_ROOM, ask_gate

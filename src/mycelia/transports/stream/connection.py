@@ -14,10 +14,10 @@ import asyncio
 import logging
 from typing import cast
 
+from mycelia.protocol.http.request import HttpReply
 from mycelia.protocol.wire.codes import Close, may_send
 from mycelia.protocol.ws.assembler import Assembler, FrameFault, check_close
 from mycelia.protocol.ws.frames import close_frame, frame, ping_frame, pong_frame
-from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.transports.seam import Control, Peer
 from mycelia.transports.stream.handshake_response import Admitted, Rejected, parse_and_admit
 from mycelia.transports.stream.host import ConnectionHost

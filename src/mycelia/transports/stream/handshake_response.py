@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple, Protocol
 
-from mycelia.protocol.http.request import Handshake
-from mycelia.protocol.ws.handshake import BadHandshake, HttpReply, accept_response, check_upgrade, read_request
+from mycelia.protocol.http.request import BadHandshake, Handshake, HttpReply, read_request
+from mycelia.protocol.ws.handshake import accept_response, check_upgrade
 from mycelia.transports.seam import Accept
 
 __all__ = ["Admitted", "Rejected", "RequestHandler", "parse_and_admit"]

@@ -12,7 +12,7 @@ import asyncio
 import ssl
 from typing import Any, Protocol, cast
 
-from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.protocol.http.request import HttpReply
 from mycelia.transports.seam import Control, Peer
 from mycelia.transports.stream.reader import READ_BYTES
 from mycelia.transports.transport_state import TransportState

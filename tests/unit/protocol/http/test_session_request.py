@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mycelia.protocol.http.origin import origin_allowed
+from mycelia.protocol.http.request import Handshake, Headers
 from mycelia.protocol.http.session_request import as_handshake, sent_headers, with_origin, without_offers
-from mycelia.protocol.ws.handshake import Handshake, Headers, check_upgrade, origin_allowed
+from mycelia.protocol.ws.handshake import check_upgrade
 
 
 def request(**headers: str) -> Handshake:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mycelia.protocol.http.request import Headers
 from mycelia.protocol.http.traceparent import trace_id_of
-from mycelia.protocol.ws.handshake import Headers
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from mycelia.protocol.http.request import Handshake, Headers
 from mycelia.protocol.sockjs.endpoints import (
     Kind,
     Target,
@@ -19,7 +20,6 @@ from mycelia.protocol.sockjs.endpoints import (
     preflight,
     sticky,
 )
-from mycelia.protocol.ws.handshake import Handshake, Headers
 
 
 def request(**headers: str) -> Handshake:

@@ -10,23 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mycelia.protocol.ws.handshake import (
+from mycelia.protocol.http.credentials import choose_subprotocol, credentials, public_view
+from mycelia.protocol.http.origin import origin_allowed
+from mycelia.protocol.http.request import (
     HEAD_LIMIT_BYTES,
     HEADER_LIMIT,
     BadHandshake,
     Handshake,
     Headers,
     HttpReply,
-    accept_response,
-    check_subprotocols,
-    check_upgrade,
-    choose_subprotocol,
-    credentials,
-    origin_allowed,
-    public_view,
     read_request,
     redact,
 )
+from mycelia.protocol.ws.handshake import accept_response, check_subprotocols, check_upgrade
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "handshakes"
 REAL = {path.stem: path.read_bytes() for path in sorted(VECTORS.glob("*.http"))}
@@ -246,83 +242,6 @@ def test_the_101_keeps_its_own_headers(name: str) -> None:
 def test_the_101_answers_only_what_was_offered_and_no_credential(chosen: str) -> None:
     with pytest.raises(ValueError, match="expected a subprotocol"):
         accept_response(request("Sec-WebSocket-Protocol: a, mycelia.bearer.eA"), chosen)
-
-
-# --- origin ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("origin", "host", "secure", "allow", "allowed"),
-    [
-        ("http://h", "h", False, (), True),
-        ("HTTP://H", "h", False, (), True),
-        ("http://h:80", "h", False, (), True),
-        ("http://h", "h:80", False, (), True),
-        ("http://h:8080", "h:8080", False, (), True),
-        ("http://h:8080", "h", False, (), False),
-        ("http://h", "h:8080", False, (), False),
-        ("https://h", "h", True, (), True),
-        ("https://h:443", "h", True, (), True),
-        ("http://h", "h", True, (), False),
-        ("http://h:8443", "h:8443", True, (), False),  # the same port, but anybody can write a page without TLS
-        ("http://h:443", "h", True, (), False),
-        ("http://h:443", "h:443", True, (), False),
-        ("http://h", "h:80", True, (), False),
-        ("ws://h:8443", "h:8443", True, (), False),
-        ("http://h:8443", "h:8443", True, ("http://h:8443",), True),
-        ("https://h:8443", "h:8443", True, (), True),
-        ("https://h:8443", "h:8443", False, (), True),  # TLS ended at a proxy
-        ("https://h", "h", False, (), True),  # TLS ended at a proxy
-        ("https://h", "h:443", False, (), True),
-        ("https://h", "h:80", False, (), False),
-        ("http://[::1]:8080", "[::1]:8080", False, (), True),
-        ("http://[::1]", "[::1]", False, (), True),
-        ("http://h.evil", "h", False, (), False),
-        ("http://evil", "h", False, (), False),
-        ("http://evil", "h", False, ("*",), True),
-        ("http://evil@h", "h", False, ("*",), False),
-        ("http://h/", "h", False, (), False),
-        ("http://h http://h", "h", False, (), False),
-        ("http://h:", "h", False, (), False),
-        ("http://h:0", "h", False, (), False),
-        ("http://h:99999", "h", False, (), False),
-        ("http://h:" + "9" * 5000, "h", False, (), False),
-        ("http://", "h", False, (), False),
-        ("h", "h", False, (), False),
-        ("", "h", False, ("*",), False),
-        ("app://h", "h", False, (), False),
-        ("app://h", "h", False, ("app://h",), True),
-        ("null", "h", False, (), False),
-        ("null", "h", False, ("*",), False),
-        ("null", "h", False, ("null",), True),
-        ("https://a.example.org", "h", False, ("https://a.example.org",), True),
-        ("https://a.example.org:443", "h", False, ("HTTPS://A.example.org",), True),
-        ("http://a.example.org", "h", False, ("https://a.example.org",), False),
-        ("https://a.example.org", "h", False, ("https://*.example.org",), True),
-        ("https://a.b.example.org", "h", False, ("https://*.example.org",), True),
-        ("https://example.org", "h", False, ("https://*.example.org",), False),
-        ("https://evilexample.org", "h", False, ("https://*.example.org",), False),
-        ("https://a.example.org.evil", "h", False, ("https://*.example.org",), False),
-        ("https://a.example.org:8443", "h", False, ("https://*.example.org",), False),
-        ("https://a.example.org:8443", "h", False, ("https://*.example.org:8443",), True),
-        ("https://a.example.org", "h", False, ("*.example.org", "https://*.", "", "nonsense"), False),
-        ("http://h", "h/evil", False, (), False),
-    ],
-)
-def test_origin(origin: str, host: str, secure: bool, allow: tuple[str, ...], allowed: bool) -> None:
-    handshake = request(f"Host: {host}", f"Origin: {origin}", secure=secure)
-    assert origin_allowed(handshake, allow) is allowed
-    assert origin_allowed(handshake, allow, require=True) is allowed
-
-
-def test_no_origin_is_a_native_client_unless_one_is_required() -> None:
-    assert request("Host: h").origin is None
-    assert origin_allowed(request("Host: h"))
-    assert not origin_allowed(request("Host: h"), ("*",), require=True)
-
-
-def test_two_origins_are_none() -> None:
-    assert not origin_allowed(request("Host: h", "Origin: http://h", "Origin: http://h"), ("*",))
 
 
 def test_empty_elements_of_lists_mean_nothing() -> None:  # RFC 9110 §5.6.1.2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mycelia.protocol.ws.handshake import Handshake, Headers
+from mycelia.protocol.http.request import Handshake, Headers
 from mycelia.server.content.preconditions import Span, chosen_span, unchanged
 
 TAG, MODIFIED, SIZE = '"a-1"', 1_700_000_000, 10

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from mycelia.protocol.http.request import Handshake, Headers
 from mycelia.protocol.wire.envelope import ProtocolFault
-from mycelia.protocol.ws.handshake import Handshake, Headers
 from mycelia.server.config import HttpLimits
 from mycelia.server.requests.body import read_body
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mycelia.protocol.ws.handshake import Handshake, Headers
+from mycelia.protocol.http.request import Handshake, Headers
 from mycelia.server.requests.origin import Origins
 
 OURS, LISTED, EVIL = "http://here.example", "https://app.example", "https://evil.example"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.protocol.http.request import HttpReply
 from tests.unit.transports.asgi.test_engine import stand
 from tests.unit.transports.asgi_server import HEADERS, Visit, websocket_scope
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mycelia.errors import EngineError, NotRunning
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.asgi.engine import AsgiEngine
 from mycelia.transports.engine_options import EngineOptions

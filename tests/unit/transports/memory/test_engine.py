@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mycelia.errors import EngineError
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.ws.frames import Opcode
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.engine import MemoryEngine

@@ -13,9 +13,10 @@ from msgspec import json
 from mycelia import MessageSystem
 from mycelia.errors import EngineError, NotRunning
 from mycelia.protocol.http.credentials import credentials, public_view
+from mycelia.protocol.http.origin import origin_allowed
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.socketio.codec import SocketioCodec
 from mycelia.protocol.wire.envelope import Event
-from mycelia.protocol.ws.handshake import Handshake, HttpReply, origin_allowed
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.engine_registry import load_engine

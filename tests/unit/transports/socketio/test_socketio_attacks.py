@@ -11,7 +11,7 @@ from mycelia import MessageSystem
 from mycelia.protocol.engineio.actions import Ended
 from mycelia.protocol.engineio.session import Session
 from mycelia.protocol.engineio.settings import Settings
-from mycelia.protocol.ws.handshake import Handshake, Headers, HttpReply
+from mycelia.protocol.http.request import Handshake, Headers, HttpReply
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.receive_budget import ReceiveBudget
 from mycelia.transports.socketio.session_transport import SessionTransport

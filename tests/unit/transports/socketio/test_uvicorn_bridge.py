@@ -7,8 +7,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from mycelia.protocol.http.request import HttpReply
 from mycelia.protocol.ws.frames import Opcode, mask_frame
-from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.engine_options import EngineOptions, UnlimitedAccept
 from mycelia.transports.seam import Accept

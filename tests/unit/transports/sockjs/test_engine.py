@@ -11,7 +11,7 @@ import pytest
 
 from mycelia import MessageSystem
 from mycelia.errors import ConfigError, EngineError, NotRunning
-from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply
+from mycelia.protocol.http.request import BadHandshake, Handshake, HttpReply
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.engine_registry import load_engine

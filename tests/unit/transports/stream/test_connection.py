@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from mycelia.protocol.http.request import HttpReply
 from mycelia.protocol.wire.codes import Close, close_payload
 from mycelia.protocol.ws.frames import Frame, close_frame, frame, ping_frame, pong_frame
-from mycelia.protocol.ws.handshake import HttpReply
 from mycelia.transports.seam import CanFrame, CanPause, CanPing, Control
 from mycelia.transports.stream.engine import StreamEngine
 from mycelia.transports.stream.framed_connection import FramedConnection

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from mycelia.protocol.http.request import Handshake
 from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.ws.deflate import DeflateSettings, Negotiator
 from mycelia.protocol.ws.frames import Frame, pong_frame
-from mycelia.protocol.ws.handshake import Handshake
 from mycelia.testing.engines import RecordingPeer
 from mycelia.transports.seam import Accept
 from mycelia.transports.stream.engine import StreamEngine
