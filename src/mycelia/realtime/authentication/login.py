@@ -14,11 +14,11 @@ from mycelia.auth.redaction import hide, secrets_of
 from mycelia.errors import Forbidden, NoCredential, Unauthorized, Unavailable
 from mycelia.observability.counters import Counter, EventCounters
 from mycelia.protocol.http.credentials import cookies, credentials
+from mycelia.protocol.http.origin import origin_allowed
 from mycelia.protocol.http.request import Handshake as RequestHead
 from mycelia.protocol.wire.codes import Close
 from mycelia.protocol.wire.envelope import Request
 from mycelia.protocol.wire.request_metadata import wants_no_reply
-from mycelia.protocol.ws.handshake import origin_allowed
 from mycelia.realtime.authentication.authentication import Authentication
 from mycelia.realtime.authentication.first_message import FirstMessage, token_of
 from mycelia.realtime.connection.connection import ConnectionState

@@ -12,8 +12,8 @@ from mycelia.errors import ConfigError
 from mycelia.net.certificates import TlsConfig, read_tls
 from mycelia.net.listen_address import check_one_place, check_place
 from mycelia.net.peer_rules import check_names
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.ws.deflate import DeflateSettings
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.transports.engine_registry import engine_names, is_engine
 
 __all__ = ["HOST", "PORT", "ServerConfig", "read_server"]
