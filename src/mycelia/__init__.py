@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mycelia._deprecated import install_aliases
 from mycelia.errors import (
     BuildError,
     ConfigError,
@@ -78,3 +79,5 @@ __all__ = [
     "Untimely",
     "hook",
 ]
+
+install_aliases()

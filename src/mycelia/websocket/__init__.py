@@ -1,5 +1,6 @@
 """The WebSocket subsystem."""
 
+from mycelia._deprecated import forward_old_names
 from mycelia.realtime.authentication.authentication import Authentication
 from mycelia.realtime.authentication.policy import Decision
 from mycelia.realtime.config.config import Config
@@ -31,3 +32,5 @@ __all__ = [
     "WebSocketSubsystem",
     "use_websockets",
 ]
+
+forward_old_names(__name__)

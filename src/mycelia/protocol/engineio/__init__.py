@@ -4,4 +4,8 @@ Owns packets (`packets`), request checks (`requests`) and the session (`session`
 `transports.socketio` runs it.
 """
 
+from mycelia._deprecated import forward_old_names
+
 __all__: list[str] = []
+
+forward_old_names(__name__)

@@ -4,4 +4,8 @@ Owns packets (`packets`, `attachments`), the namespaces of a client (`namespaces
 imports `protocol.engineio` and `protocol.wire`. `transports.socketio` runs it.
 """
 
+from mycelia._deprecated import forward_old_names
+
 __all__: list[str] = []
+
+forward_old_names(__name__)

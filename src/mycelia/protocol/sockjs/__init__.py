@@ -3,4 +3,8 @@
 `transports.sockjs` runs it.
 """
 
+from mycelia._deprecated import forward_old_names
+
 __all__: list[str] = []
+
+forward_old_names(__name__)
