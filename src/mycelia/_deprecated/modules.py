@@ -101,7 +101,7 @@ MODULES: dict[str, str] = {
     "mycelia.websocket.engines.base": "mycelia.transports.seam",
     "mycelia.websocket.engines.carriage": "mycelia.transports.socketio.uvicorn_bridge",
     "mycelia.websocket.engines.engineio": "mycelia.transports.socketio.session_manager",
-    "mycelia.websocket.engines.engineio_cors": "mycelia.transports.socketio.cors",
+    "mycelia.websocket.engines.engineio_cors": "mycelia.transports.socketio.polling",
     "mycelia.websocket.engines.engineio_line": "mycelia.transports.socketio.session_transport",
     "mycelia.websocket.engines.holdings": "mycelia.transports.receive_budget",
     "mycelia.websocket.engines.listener": "mycelia.transports.tcp.listener",

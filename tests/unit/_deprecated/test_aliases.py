@@ -24,6 +24,8 @@ EXPORTS: dict[str, list[str]] = json.loads((HERE / "exports_before_move.json").r
 
 # Names of internal modules that have no successor.
 REMOVED = {
+    "mycelia.protocol.engineio_upgrade": {"Step"},
+    "mycelia.protocol.socketio_codec": {"rejoin"},
     "mycelia.websocket.engines.base": {"Gate", "check_event", "check_start"},  # `BaseEngine` has the checks
     "mycelia.websocket.engines.verdict": {"Judge"},
     "mycelia.websocket.execution": {"run"},
