@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
-from mycelia.testing.engines import Place
-from mycelia.testing.engines.place import Dial
+from mycelia.testing.engines import EngineServer
+from mycelia.testing.engines.server import Connect
 from mycelia.testing.wire import TcpWire
 from mycelia.transports.seam import CanServe, Engine
 from tests.integration.harness import within
@@ -30,7 +30,7 @@ class Uvicorn:
     def __init__(self, implementation: Any, deflate: bool = True, http: HttpParser = "h11") -> None:
         self.implementation, self.deflate, self.http = implementation, deflate, http
 
-    async def open(self, engine: Engine) -> Dial:
+    async def open(self, engine: Engine) -> Connect:
         return partial(TcpWire.to, await self.serve(application(engine)))
 
     async def serve(self, served: Any) -> tuple[str, int]:
@@ -56,7 +56,7 @@ class Uvicorn:
 class Hypercorn:
     capabilities = frozenset({"headers"})
 
-    async def open(self, engine: Engine) -> Dial:
+    async def open(self, engine: Engine) -> Connect:
         from hypercorn.asyncio import serve
         from hypercorn.config import Config
 
@@ -80,7 +80,7 @@ class Hypercorn:
 class Granian:
     capabilities: frozenset[str] = frozenset()
 
-    async def open(self, engine: Engine) -> Dial:
+    async def open(self, engine: Engine) -> Connect:
         from granian.constants import Interfaces
         from granian.server.embed import Server
 
@@ -96,7 +96,7 @@ class Granian:
         await within(self._serving)
 
 
-PLACES: Mapping[str, Callable[[], Place]] = {
+PLACES: Mapping[str, Callable[[], EngineServer]] = {
     "uvicorn-websockets": lambda: Uvicorn("websockets"),
     "uvicorn-sansio": lambda: Uvicorn("websockets-sansio"),
     "uvicorn-wsproto": lambda: Uvicorn("wsproto"),

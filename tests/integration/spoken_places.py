@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mycelia.testing.engines.place import Dial
+from mycelia.testing.engines.server import Connect
 from mycelia.testing.wire import TcpWire, Wire
 from mycelia.transports.seam import Engine
 from tests.integration.asgi_places import HttpParser, Uvicorn, application
@@ -30,7 +30,7 @@ class SpokenPlace(Uvicorn):
         super().__init__("websockets-sansio", deflate=False, http=http)  # the raw client cannot inflate
         self._speak = speak
 
-    async def open(self, engine: Engine) -> Dial:
+    async def open(self, engine: Engine) -> Connect:
         address = await self.serve(application(engine))
 
         async def dial() -> Wire:

@@ -396,7 +396,7 @@ async def test_the_engine_suite_over_tls(
         except ConnectionResetError:
             return Nobody()
 
-    monkeypatch.setattr("mycelia.testing.engines.stand.dial", dial_over_tls)
+    monkeypatch.setattr("mycelia.testing.engines.harness.dial", dial_over_tls)
     await check(make)
 
 

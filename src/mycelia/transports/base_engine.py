@@ -24,7 +24,7 @@ class _Abilities:
 
 
 def _warn_of_abilities(kind: type) -> None:
-    problem = f"{kind.__name__}.abilities is now called capabilities; rename it"
+    problem = f"`{kind.__name__}.abilities` is now called `capabilities`; rename the attribute"
     warnings.warn(problem, DeprecationWarning, stacklevel=3)
 
 

@@ -63,7 +63,7 @@ def _never_too_many(session_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What an engine needs to start: where to listen, and the limits that the library must know to enforce them.
+    """The options of one run of an engine: where to listen, and the limits that only the engine can enforce.
 
     Attributes:
         host: Host name or address, or several.

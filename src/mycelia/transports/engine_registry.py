@@ -1,7 +1,7 @@
 """The engines by name: those of this package, their aliases, and those that other packages register.
 
-A package registers an engine with an entry point in the group `mycelia.engines`. A module is imported when its engine
-is first asked for, so an engine whose library is not installed costs nothing.
+A package registers an engine with an entry point in the group `mycelia.engines`. The registry imports the module of an
+engine on first use, so an engine whose library is not installed costs nothing.
 """
 
 from __future__ import annotations

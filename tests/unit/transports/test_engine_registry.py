@@ -87,13 +87,13 @@ def test_our_engines_declare_everything(name: str) -> None:
 
 
 def test_an_engine_with_the_former_name_of_capabilities_still_works() -> None:
-    with pytest.warns(DeprecationWarning, match="Old.abilities is now called capabilities"):
+    with pytest.warns(DeprecationWarning, match="`Old.abilities` is now called `capabilities`"):
 
         class Old(MemoryEngine):
             abilities = frozenset({"payload"})
 
     assert Old.capabilities == {"payload"} and MemoryEngine.capabilities != {"payload"}
-    with pytest.warns(DeprecationWarning, match="MemoryEngine.abilities is now called capabilities"):
+    with pytest.warns(DeprecationWarning, match="`MemoryEngine.abilities` is now called `capabilities`"):
         assert MemoryEngine.abilities == MemoryEngine.capabilities
 
 

@@ -1,7 +1,7 @@
-"""Frames to messages: what a WebSocket library leaves to its user, decided once for every engine.
+"""Assembly of frames into messages, with the checks that WebSocket libraries leave to their users.
 
-Order of fragments, reserved bits, compression, UTF-8, the size of a whole message. The codes are RFC 6455's (§7.4.1),
-so a peer hears the same verdict whatever library reads it.
+It checks the order of fragments, reserved bits, UTF-8 and the size of a whole message, and it decompresses. Every
+engine uses it, so a peer gets the same close code (RFC 6455 §7.4.1) whatever library parses its frames.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from mycelia.protocol.ws.frames import CONTROL_LIMIT_BYTES, FrameFault
 
 __all__ = ["Assembler", "FrameFault", "Inflate", "Message", "check_close", "check_text"]
 
-Message = tuple[bytes, bool]  # payload, and whether it is binary
+Message = tuple[bytes, bool]  # payload, and True for a binary message
 Inflate = Callable[[bytes | bytearray, int], bytes]
-"""Makes a message of its compressed form; raises FrameFault when it is larger than so many bytes."""
+"""Decompresses a message. Raises FrameFault if the result has more than so many bytes."""
 
 _RSV1 = 4
 
@@ -31,7 +31,7 @@ def check_text(payload: bytes) -> None:
 
 
 def check_close(payload: bytes) -> tuple[int, str]:
-    """Code and reason of a Close, 1005 for an empty one (RFC 6455 §7.1.5); FrameFault for a bad one."""
+    """Return code and reason of a Close frame, 1005 if it is empty (RFC 6455 §7.1.5). Raise FrameFault if invalid."""
     try:
         return parse_close(payload)
     except CloseFault as fault:
@@ -39,36 +39,38 @@ def check_close(payload: bytes) -> tuple[int, str]:
 
 
 class Assembler:
-    """Puts the fragments of one peer's messages together and fails at the first that cannot be right.
+    """Assembles the messages of one peer from its frames. Raises FrameFault at the first invalid frame.
 
-    Frames of all kinds are fed in the order in which they came. Between messages it holds no buffer, and a
-    message that is one frame never makes one. After a FrameFault the connection is over: feed it no more.
+    Feed it frames of all kinds in their order. Between messages it holds no buffer, and a message in one frame never
+    needs one. Do not feed an assembler after it has raised.
     """
 
-    __slots__ = ("_binary", "_buffer", "_inflate", "_packed", "_tail", "max_bytes")
+    __slots__ = ("_binary", "_buffer", "_compressed", "_inflate", "_tail", "max_bytes")
 
     def __init__(self, max_bytes: int, inflate: Inflate | None = None) -> None:
         self.max_bytes = max_bytes
         self._inflate = inflate
-        self._packed = False  # the message whose fragments come is compressed
+        self._compressed = False  # the fragmented message is compressed
         self._buffer: bytearray | None = None
         self._binary = False
-        self._tail = b""  # the beginning of a character whose rest is in the next fragment
+        self._tail = b""  # the beginning of a character that continues in the next fragment
 
     @property
     def buffered(self) -> int:
-        """How many bytes of an unfinished message are held."""
+        """The number of buffered bytes of an incomplete message."""
         return len(self._buffer) if self._buffer is not None else 0
 
     @property
     def open(self) -> bool:
-        """Whether a fragmented message has begun and not ended."""
+        """True between the first and the last fragment of a message."""
         return self._buffer is not None
 
     def feed(self, opcode: int, fin: bool, rsv: int, payload: bytes) -> Message | None:
-        """The message that this frame completes; None for a fragment and for a (valid) control frame.
+        """Return the message that this frame completes, or None after a fragment or a valid control frame.
 
-        Raises FrameFault: 1002 order, opcode, reserved bits, control frames; 1007 text; 1009 size.
+        Raises:
+            FrameFault: The opcode, order, reserved bits or a control frame are invalid (1002), a text message is not
+                UTF-8 (1007), or the message is too large (1009).
         """
         if rsv and (rsv != _RSV1 or self._inflate is None or not 0 < opcode < 3):
             raise self._fault(1002, "reserved bits are set and no extension was negotiated")
@@ -83,7 +85,7 @@ class Assembler:
             raise self._too_big(len(payload))
         if not fin:
             self._buffer = bytearray()
-            self._binary, self._packed = opcode == 2, rsv != 0
+            self._binary, self._compressed = opcode == 2, rsv != 0
             return self._continue(False, payload)
         if rsv:
             assert self._inflate is not None
@@ -100,13 +102,13 @@ class Assembler:
         total = len(buffer) + len(payload)
         if total > self.max_bytes:
             raise self._too_big(total)
-        if not self._binary and not self._packed:
+        if not self._binary and not self._compressed:
             self._check_piece(payload, fin)
         buffer += payload
         if not fin:
             return None
         self._buffer = None
-        if not self._packed:
+        if not self._compressed:
             return bytes(buffer), self._binary
         assert self._inflate is not None
         whole = self._inflate(buffer, self.max_bytes)
@@ -115,7 +117,7 @@ class Assembler:
         return whole, self._binary
 
     def _check_piece(self, piece: bytes, final: bool) -> None:
-        """UTF-8 across fragments: a character may be cut in two, a wrong one fails at once."""
+        """Check UTF-8 across fragments. A fragment may end inside a character, but an invalid one fails at once."""
         if not self._tail and piece.isascii():
             return
         piece = self._tail + piece
@@ -124,7 +126,7 @@ class Assembler:
         except UnicodeDecodeError:
             raise self._fault(1007, "text is not UTF-8") from None
         tail = piece[used:]
-        if tail[:1] == b"\xed" and tail[1:2] > b"\x9f":  # half a surrogate, for whose end the codec would wait
+        if tail[:1] == b"\xed" and tail[1:2] > b"\x9f":  # half a surrogate; the codec would wait for the rest
             raise self._fault(1007, "text is not UTF-8")
         self._tail = tail
 

@@ -1,7 +1,7 @@
-"""RFC 6455 §5 frames: written without a mask as servers do, and read strictly from a stream of bytes.
+"""RFC 6455 §5 frames: written without a mask, as servers do, and parsed strictly from a byte stream.
 
-A server's frames are a few bytes of header before the payload, so a broadcast is framed once and the same
-bytes go to everybody. `FrameParser` and `mask_frame` are the client's half, for clients and tests.
+A server's frame is a few bytes of header before the payload. So a broadcast is framed once, and all receivers get the
+same bytes. `mask_frame` writes the frames of a client.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Opcode(IntEnum):
-    """The opcodes of RFC 6455 §11.8; every other one is a protocol error."""
+    """The opcodes of RFC 6455 §11.8. Any other opcode is a protocol error."""
 
     CONTINUATION = 0
     TEXT = 1
@@ -47,7 +47,7 @@ _LENGTH_LIMIT: Final = 1 << 63
 
 
 class FrameFault(MyceliaError):
-    """The peer broke RFC 6455; the connection fails with `close_code` and `reason` in its Close."""
+    """The peer broke RFC 6455. The Close frame that ends the connection has this `close_code` and `reason`."""
 
     blame = "remote"
 
@@ -57,9 +57,10 @@ class FrameFault(MyceliaError):
 
 
 def header(opcode: int, length: int, *, fin: bool = True, rsv1: bool = False) -> bytes:
-    """The header of an unmasked frame, its length in the fewest bytes (RFC 6455 §5.2).
+    """Return the header of an unmasked frame, with the length in the fewest bytes (RFC 6455 §5.2).
 
-    ValueError for a length beyond 2⁶³-1, and for a control frame of more than 125 bytes or without `fin`.
+    Raises:
+        ValueError: The length exceeds 2⁶³-1, or a control frame has more than 125 bytes or is fragmented.
     """
     if opcode >= 8 and (length > CONTROL_LIMIT_BYTES or not fin):
         raise ValueError(f"control frame: expected one frame of at most {CONTROL_LIMIT_BYTES} bytes, got {length}")
@@ -78,21 +79,21 @@ _BINARY: Final = tuple(header(Opcode.BINARY, length) for length in range(126))
 
 
 def text_header(length: int) -> bytes:
-    """The header of a whole text message; for writers that join headers and payloads themselves."""
+    """Return the header of a whole text message, for callers that join header and payload themselves."""
     if length < 126:
         return _TEXT[length]
     return b"\x81\x7e%b" % length.to_bytes(2) if length < 65536 else header(1, length)
 
 
 def binary_header(length: int) -> bytes:
-    """The header of a whole binary message."""
+    """Return the header of a whole binary message."""
     if length < 126:
         return _BINARY[length]
     return b"\x82\x7e%b" % length.to_bytes(2) if length < 65536 else header(2, length)
 
 
 def frame(payload: bytes, binary: bool) -> bytes:
-    """A whole message as one unmasked frame, ready to be written to any number of peers."""
+    """Return a whole message as one unmasked frame, which any number of peers can get."""
     length = len(payload)
     if length < 126:
         return (_BINARY if binary else _TEXT)[length] + payload
@@ -100,30 +101,30 @@ def frame(payload: bytes, binary: bool) -> bytes:
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """A Close; the reason is cut to what fits. ValueError for a code that may not be sent."""
+    """Return a Close frame. A long reason is truncated. Raise ValueError for a code that may not be sent."""
     payload = close_payload(code, reason)
     return header(Opcode.CLOSE, len(payload)) + payload
 
 
 def ping_frame(payload: bytes = b"") -> bytes:
-    """A ping; ValueError beyond 125 bytes."""
+    """Return a Ping frame. Raise ValueError for a payload of more than 125 bytes."""
     return header(Opcode.PING, len(payload)) + payload
 
 
 def pong_frame(payload: bytes = b"") -> bytes:
-    """A pong, which repeats the ping's payload; ValueError beyond 125 bytes."""
+    """Return a Pong frame with the payload of the ping. Raise ValueError for more than 125 bytes."""
     return header(Opcode.PONG, len(payload)) + payload
 
 
 def apply_mask(payload: bytes, key: bytes) -> bytes:
-    """Mask or unmask (RFC 6455 §5.3): the two are the same."""
+    """Mask or unmask a payload (RFC 6455 §5.3). Both are the same operation."""
     length = len(payload)
     pad = (key * (length // 4 + 1))[:length]
     return (int.from_bytes(payload) ^ int.from_bytes(pad)).to_bytes(length)
 
 
 def mask_frame(opcode: int, payload: bytes, key: bytes, fin: bool = True, rsv: int = 0) -> bytes:
-    """A frame as a client sends it. Builds what it is told to, the forbidden too: it also serves tests."""
+    """Return a masked frame, as clients send it. Invalid frames are possible, because tests need them."""
     if len(key) != 4:
         raise ValueError(f"masking key: expected 4 bytes, got {len(key)}")
     length = len(payload)
@@ -139,7 +140,7 @@ def mask_frame(opcode: int, payload: bytes, key: bytes, fin: bool = True, rsv: i
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as it was read; the payload is unmasked. `rsv` holds the three reserved bits, RSV1 as 4."""
+    """A parsed frame with an unmasked payload. `rsv` holds the three reserved bits, RSV1 as 4."""
 
     opcode: int
     fin: bool
@@ -149,10 +150,10 @@ class Frame:
 
 
 class FrameParser:
-    """Turns bytes, cut anywhere, into frames; raises FrameFault at the first byte that cannot be right.
+    """Parses frames from a byte stream that is split anywhere. Raises FrameFault at the first invalid byte.
 
-    It judges what one frame can show: opcodes, lengths, control frames, and masking where `masked` says what
-    to expect. Order, reserved bits and text are for the `Assembler`. After a fault it must not be fed again.
+    It checks what a single frame shows: opcode, length, control frames, and the mask if `masked` is not None. The
+    `Assembler` checks order, reserved bits and UTF-8. Do not feed a parser after it has raised.
     """
 
     __slots__ = ("_buffer", "_masked", "_max_bytes")
@@ -164,11 +165,11 @@ class FrameParser:
 
     @property
     def pending(self) -> int:
-        """How many bytes of an unfinished frame are held; 0 between frames."""
+        """The number of buffered bytes of an incomplete frame; 0 between frames."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes, in order."""
+        """Return the frames that `data` completes, in order."""
         buffer = self._buffer
         buffer += data
         frames = []

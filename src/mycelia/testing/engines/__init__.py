@@ -1,4 +1,4 @@
-"""The engine suite: what every engine must do, as checks that run under any test runner.
+"""The engine suite: the contract of `mycelia.transports.seam` as checks that run under any test runner.
 
     import asyncio, pytest
     from mycelia.testing.engines import engine_checks
@@ -7,25 +7,40 @@
     def test_my_engine(check):
         asyncio.run(check(MyEngine))
 
-A check makes its own engine with the function or class that it is given, starts it on a free port, talks to
-it over raw TCP (to `MemoryEngine` in memory), and looks for what it left behind. An engine that listens nowhere by
-itself is checked at a `Place` that calls it, such as a server: `check(MyEngine, place)`.
+A check makes its own engine with the class or function that it gets, and starts it on a free port. It talks to the
+engine over raw TCP (to `MemoryEngine` in memory), and looks for tasks that are left. An engine that does not listen
+itself is checked under an `EngineServer` that calls it: `check(MyEngine, server)`.
 
-`engine_checks(MyEngine.capabilities)` leaves out what the engine does not declare (`mycelia.transports.capabilities`),
-and what a transport does not have (`CanPing`, `CanPause`) is not asked for. picows and websockets pass all of them.
+`engine_checks(MyEngine.capabilities)` omits the checks of capabilities that the engine does not declare. What a
+transport lacks (`CanPing`, `CanPause`) is not checked. picows and websockets pass all checks.
 """
 
+import warnings
 from collections.abc import Collection
 
 from mycelia.testing.engines import closing, flow, handshake, lifecycle, messages
 from mycelia.testing.engines.check import EngineCheck
-from mycelia.testing.engines.place import Place
-from mycelia.testing.engines.stand import EngineStand, RecordingPeer
+from mycelia.testing.engines.harness import EngineHarness
+from mycelia.testing.engines.recording_peer import RecordingPeer
+from mycelia.testing.engines.server import EngineServer
 
-__all__ = ["EngineCheck", "EngineStand", "Place", "RecordingPeer", "engine_checks"]
+__all__ = ["EngineCheck", "EngineHarness", "EngineServer", "RecordingPeer", "engine_checks"]
+
+_RENAMED = {"EngineStand": EngineHarness, "Place": EngineServer}
+
+
+def __getattr__(name: str) -> object:
+    if name in _RENAMED:
+        warnings.warn(f"{__name__}.{name} is now called {_RENAMED[name].__name__}", DeprecationWarning, stacklevel=2)
+        return _RENAMED[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def engine_checks(capabilities: Collection[str] | None = None) -> tuple[EngineCheck, ...]:
-    """The checks for an engine with these capabilities, or all, in an order in which the simplest comes first."""
+    """Return the checks for an engine, the simplest ones first.
+
+    Args:
+        capabilities: The capabilities that the engine declares, or None for all checks.
+    """
     every = (*lifecycle.CHECKS, *handshake.CHECKS, *messages.CHECKS, *closing.CHECKS, *flow.CHECKS)
     return every if capabilities is None else tuple(check for check in every if check.needs <= set(capabilities))

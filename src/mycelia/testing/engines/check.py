@@ -1,4 +1,4 @@
-"""One check of an engine, to be called with what makes the engine."""
+"""A check of an engine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from mycelia.testing.engines.place import Place
-from mycelia.testing.engines.stand import EngineStand
+from mycelia.testing.engines.harness import EngineHarness
+from mycelia.testing.engines.server import EngineServer
 from mycelia.transports.seam import Engine
 
 __all__ = ["EngineCheck"]
@@ -17,16 +17,27 @@ _SECONDS = 4.0
 
 @dataclass(frozen=True)
 class EngineCheck:
-    """Raises AssertionError when the engine breaks the contract, and TimeoutError when it does nothing."""
+    """A check that raises AssertionError if the engine breaks the contract, and TimeoutError if it does nothing.
+
+    Attributes:
+        name: The name of the check.
+        body: The check itself.
+        needs: The capabilities that the engine must declare; see `mycelia.transports.capabilities`.
+    """
 
     name: str
-    body: Callable[[EngineStand], Awaitable[None]]
-    needs: frozenset[str] = frozenset()  # capabilities, of those in `mycelia.transports.capabilities`
+    body: Callable[[EngineHarness], Awaitable[None]]
+    needs: frozenset[str] = frozenset()
 
-    async def __call__(self, make_engine: Callable[[], Engine], place: Place | None = None) -> None:
-        """Checks an engine at the address that it listens on, or at a place that calls it."""
-        async with EngineStand(make_engine, place) as stand, asyncio.timeout(_SECONDS):
-            await self.body(stand)
+    async def __call__(self, make_engine: Callable[[], Engine], server: EngineServer | None = None) -> None:
+        """Check an engine.
+
+        Args:
+            make_engine: The engine class, or a function that makes an engine.
+            server: The server that calls an engine which does not listen itself.
+        """
+        async with EngineHarness(make_engine, server) as harness, asyncio.timeout(_SECONDS):
+            await self.body(harness)
 
     def __str__(self) -> str:
         return self.name

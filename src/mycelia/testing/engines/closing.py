@@ -1,4 +1,4 @@
-"""Checks of closing: both directions, codes and reasons, and what may not follow (RFC 6455 §5.5.1, §7)."""
+"""Checks of closing in both directions: codes, reasons, and no frame after Close (RFC 6455 §5.5.1, §7)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
-from mycelia.testing.engines.stand import EngineStand, expect, read_close
+from mycelia.testing.engines.harness import EngineHarness, expect, read_close
 
 __all__ = ["CHECKS"]
 
@@ -26,10 +26,10 @@ _BAD_CLOSES: dict[str, tuple[bytes, int]] = {
 }
 
 
-def _client_closes(code: int, reason: str) -> Callable[[EngineStand], Awaitable[None]]:
-    async def check(stand: EngineStand) -> None:
-        await stand.start()
-        wire, peer = await stand.open()
+def _client_closes(code: int, reason: str) -> Callable[[EngineHarness], Awaitable[None]]:
+    async def check(harness: EngineHarness) -> None:
+        await harness.start()
+        wire, peer = await harness.open()
         await wire.send(Opcode.CLOSE, close_payload(code, reason))
         expect("the code that comes back", (await read_close(wire))[0], code)
         expect("`closed`", await peer.closed_with(), (code, reason))
@@ -39,10 +39,10 @@ def _client_closes(code: int, reason: str) -> Callable[[EngineStand], Awaitable[
     return check
 
 
-def _server_closes(code: int, reason: str) -> Callable[[EngineStand], Awaitable[None]]:
-    async def check(stand: EngineStand) -> None:
-        await stand.start()
-        wire, peer = await stand.open()
+def _server_closes(code: int, reason: str) -> Callable[[EngineHarness], Awaitable[None]]:
+    async def check(harness: EngineHarness) -> None:
+        await harness.start()
+        wire, peer = await harness.open()
         peer.transport.send(b"last", False)
         peer.transport.close(code, reason)
         last = await wire.receive()
@@ -58,10 +58,10 @@ def _server_closes(code: int, reason: str) -> Callable[[EngineStand], Awaitable[
     return check
 
 
-def _bad_close(payload: bytes, code: int) -> Callable[[EngineStand], Awaitable[None]]:
-    async def check(stand: EngineStand) -> None:
-        await stand.start()
-        wire, peer = await stand.open()
+def _bad_close(payload: bytes, code: int) -> Callable[[EngineHarness], Awaitable[None]]:
+    async def check(harness: EngineHarness) -> None:
+        await harness.start()
+        wire, peer = await harness.open()
         await wire.send(Opcode.CLOSE, payload)
         expect("the close code", (await read_close(wire))[0], code)
         await wire.hang_up()
@@ -71,17 +71,17 @@ def _bad_close(payload: bytes, code: int) -> Callable[[EngineStand], Awaitable[N
     return check
 
 
-async def _unanswered(stand: EngineStand) -> None:
-    await stand.start(close_timeout=0.05)
-    wire, peer = await stand.open()
+async def _unanswered(harness: EngineHarness) -> None:
+    await harness.start(close_timeout=0.05)
+    wire, peer = await harness.open()
     peer.transport.close(1000, "")
     expect("`closed`", await peer.closed_with(), (1006, ""))
     expect("the Close", (await read_close(wire))[0], 1000)
 
 
-async def _drops_after_its_close(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _drops_after_its_close(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     peer.transport.close(1001, "")
     await wire.send(Opcode.TEXT, b"late")
     await wire.send(Opcode.PING, b"late")
@@ -92,9 +92,9 @@ async def _drops_after_its_close(stand: EngineStand) -> None:
     expect("controls after close()", peer.controls, [])
 
 
-async def _drops_after_the_clients_close(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open(echo=True)
+async def _drops_after_the_clients_close(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open(echo=True)
     await wire.send(Opcode.CLOSE, close_payload(1000, "done"))
     await wire.send(Opcode.TEXT, b"late")
     await wire.send(Opcode.CLOSE, close_payload(4000))
@@ -103,12 +103,12 @@ async def _drops_after_the_clients_close(stand: EngineStand) -> None:
     expect("messages after Close", peer.messages, [])
 
 
-async def _closes_inside_a_message(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _closes_inside_a_message(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     await wire.send(Opcode.TEXT, b"begun", fin=False)
     await wire.send(Opcode.CLOSE, close_payload(1000))
-    # RFC 6455 §5.4 allows a control frame here; `websockets` takes a Close for an unfinished message (1002).
+    # RFC 6455 §5.4 allows a control frame here. `websockets` reports a Close as an unfinished message (1002).
     code = (await read_close(wire))[0]
     expect("the Close, 1000 or 1002", code in (1000, 1002), True)
     await wire.hang_up()
@@ -116,9 +116,9 @@ async def _closes_inside_a_message(stand: EngineStand) -> None:
     expect("messages", peer.messages, [])
 
 
-async def _closes_while_receiving(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _closes_while_receiving(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     peer.when_received = lambda: peer.transport.close(4000, "enough")
     for number in range(20):
         await wire.send(Opcode.TEXT, b"%d" % number)
@@ -128,9 +128,9 @@ async def _closes_while_receiving(stand: EngineStand) -> None:
     expect("messages", peer.messages, [(b"0", False)])
 
 
-async def _says_nothing_more(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _sends_nothing_more(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     transport = peer.transport
     transport.close(1000, "first")
     transport.close(1001, "second")
@@ -147,28 +147,28 @@ async def _says_nothing_more(stand: EngineStand) -> None:
         peer.pausing.resume()
 
 
-async def _hang_up(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _hang_up(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     await wire.send(Opcode.TEXT, b"begun", fin=False)
     await wire.hang_up()
-    await stand.expect_gone(peer)
+    await harness.expect_gone(peer)
     expect("`failed`", peer.failures, [])
 
 
-async def _aborts(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _aborts(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     peer.transport.abort()
     peer.transport.abort()
     expect("calls of `closed` inside abort()", peer.closings, [])
-    await stand.expect_reset(wire)
+    await harness.expect_reset(wire)
     expect("`closed`", await peer.closed_with(), (1006, ""))
 
 
-async def _aborts_while_closing(stand: EngineStand) -> None:
-    await stand.start(close_timeout=60.0)
-    wire, peer = await stand.open()
+async def _aborts_while_closing(harness: EngineHarness) -> None:
+    await harness.start(close_timeout=60.0)
+    wire, peer = await harness.open()
     peer.transport.close(1000, "")
     expect("the Close", (await wire.receive() or wire) is not wire, True)
     peer.transport.abort()
@@ -178,14 +178,14 @@ async def _aborts_while_closing(stand: EngineStand) -> None:
 CHECKS = (
     *(EngineCheck(f"client_closes_with_{code}", _client_closes(code, reason), _CODED) for code, reason in _CODES),
     *(EngineCheck(f"server_closes_with_{code}", _server_closes(code, reason), _SAID) for code, reason in _CODES[:-1]),
-    EngineCheck("server_closes_with_1005", _server_closes(*_CODES[-1]), _FRAMES),  # elsewhere there is always a code
+    EngineCheck("server_closes_with_1005", _server_closes(*_CODES[-1]), _FRAMES),  # other engines always send a code
     *(EngineCheck(f"fails_a_close_with_{name}", _bad_close(*case), _FRAMES) for name, case in _BAD_CLOSES.items()),
-    EngineCheck("waits_for_an_answer_to_its_close_in_vain", _unanswered, _CLOSING),
+    EngineCheck("ends_without_an_answer_to_its_close", _unanswered, _CLOSING),
     EngineCheck("drops_what_follows_its_close", _drops_after_its_close, _CLOSING),
     EngineCheck("drops_what_follows_the_clients_close", _drops_after_the_clients_close, _CODED),
     EngineCheck("closes_inside_a_message", _closes_inside_a_message, _FRAMES),
     EngineCheck("closes_while_it_receives", _closes_while_receiving, _CLOSING),
-    EngineCheck("says_nothing_after_close", _says_nothing_more, _SAID),
+    EngineCheck("sends_nothing_after_close", _sends_nothing_more, _SAID),
     EngineCheck("notices_a_hang_up", _hang_up),
     EngineCheck("aborts", _aborts),
     EngineCheck("aborts_while_closing", _aborts_while_closing, _CLOSING),

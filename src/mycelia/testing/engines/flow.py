@@ -1,4 +1,4 @@
-"""Checks of flow: a client that does not read, and a peer that does not want to."""
+"""Checks of flow control: a client that does not read, and a peer that pauses reading."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import asyncio
 from mycelia.protocol.wire.codes import close_payload
 from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
-from mycelia.testing.engines.stand import EngineStand, RecordingPeer, expect, read_close, read_message
+from mycelia.testing.engines.harness import EngineHarness, expect, read_close, read_message
+from mycelia.testing.engines.recording_peer import RecordingPeer
 from mycelia.testing.wire import Wire
 
 __all__ = ["CHECKS"]
 
 _CHUNK = 64 * 1024
 _MARK = 4 * _CHUNK
-_MOST = 1024  # chunks; more than any pair of sockets holds
-_NO_PROGRESS = 0.2  # seconds without a sign of progress, after which a sender counts as held up
+_MOST = 1024  # chunks; more than any two sockets can buffer
+_NO_PROGRESS = 0.2  # seconds after which a sender counts as blocked
 
 
-async def _congest(stand: EngineStand) -> tuple[Wire, RecordingPeer, int]:
-    """A connection whose client reads nothing, and how many chunks were sent until it was congested."""
-    wire, peer = await stand.open()
+async def _congest(harness: EngineHarness) -> tuple[Wire, RecordingPeer, int]:
+    """Return a congested connection whose client reads nothing, its peer, and the number of chunks sent."""
+    wire, peer = await harness.open()
     sent = 0
     while not peer.congestion and sent < _MOST:
         peer.transport.send(b"%8d" % sent * (_CHUNK // 8), True)
@@ -31,9 +32,9 @@ async def _congest(stand: EngineStand) -> tuple[Wire, RecordingPeer, int]:
     return wire, peer, sent
 
 
-async def _tells_congestion(stand: EngineStand) -> None:
-    await stand.start(high_water_bytes=_MARK)
-    wire, peer, sent = await _congest(stand)
+async def _reports_congestion(harness: EngineHarness) -> None:
+    await harness.start(high_water_bytes=_MARK)
+    wire, peer, sent = await _congest(harness)
     for number in range(sent):
         payload, _ = await read_message(wire)
         expect("the order of what was sent", payload == b"%8d" % number * (_CHUNK // 8), True)
@@ -43,25 +44,25 @@ async def _tells_congestion(stand: EngineStand) -> None:
     expect("a message afterwards", await read_message(wire), (b"again", False))
 
 
-async def _closes_while_congested(stand: EngineStand) -> None:
-    await stand.start(high_water_bytes=_MARK, close_timeout=60.0)
-    _, peer, _ = await _congest(stand)
+async def _closes_while_congested(harness: EngineHarness) -> None:
+    await harness.start(high_water_bytes=_MARK, close_timeout=60.0)
+    _, peer, _ = await _congest(harness)
     peer.transport.close(4504, "too slow")
     code, _ = await peer.closed_with()
-    expect("`closed`, at once", code, 1006 if stand.can("codes") else 4504)
+    expect("`closed`, at once", code, 1006 if harness.can("codes") else 4504)
     expect("`congested` after close()", peer.congestion, [True])
 
 
-async def _client_leaves_while_congested(stand: EngineStand) -> None:
-    await stand.start(high_water_bytes=_MARK)
-    wire, peer, _ = await _congest(stand)
+async def _client_leaves_while_congested(harness: EngineHarness) -> None:
+    await harness.start(high_water_bytes=_MARK)
+    wire, peer, _ = await _congest(harness)
     await wire.hang_up()
-    await stand.expect_gone(peer)
+    await harness.expect_gone(peer)
 
 
-async def _pauses(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _pauses(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     pausing = peer.pausing
     if pausing is None:
         return
@@ -84,9 +85,9 @@ async def _pauses(stand: EngineStand) -> None:
     expect("the order after a pause", order, list(range(chunks)))
 
 
-async def _closes_while_paused(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _closes_while_paused(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     if peer.pausing is None:
         return
     peer.pausing.pause()
@@ -96,19 +97,19 @@ async def _closes_while_paused(stand: EngineStand) -> None:
     expect("`closed`", await peer.closed_with(), (1001, ""))
 
 
-async def _stop_while_paused(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _stop_while_paused(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     if peer.pausing is None:
         return
     peer.pausing.pause()
     await wire.send(Opcode.TEXT, b"held")
-    await stand.engine.stop()
+    await harness.engine.stop()
     expect("`closed`", peer.closings, [(1006, "")])
 
 
 CHECKS = (
-    EngineCheck("tells_of_congestion_and_its_end", _tells_congestion),
+    EngineCheck("reports_congestion_and_its_end", _reports_congestion),
     EngineCheck("closes_a_congested_connection_at_once", _closes_while_congested),
     EngineCheck("notices_that_a_congested_client_left", _client_leaves_while_congested),
     EngineCheck("pauses_and_resumes", _pauses),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from mycelia.testing.engines.check import EngineCheck
-from mycelia.testing.engines.stand import EngineStand, expect, read_close
+from mycelia.testing.engines.harness import EngineHarness, expect, read_close
 from mycelia.testing.wire import Answer
 from mycelia.transports.memory.socket import request_head
 
 __all__ = ["CHECKS"]
 
-# As Firefox sends it: Upgrade is the second token of Connection.
+# The request of Firefox, in which Upgrade is the second token of Connection.
 _FIREFOX = (
     b"GET /ws?room=1 HTTP/1.1\r\n"
     b"Host: 127.0.0.1:8080\r\n"
@@ -32,14 +32,14 @@ _FIREFOX = (
     b"Upgrade: websocket\r\n\r\n"
 )
 _RIGHT = request_head("ws://h/ws")
-_REFUSED: dict[str, tuple[bytes, int]] = {
+_REJECTED: dict[str, tuple[bytes, int]] = {
     "a_path_that_is_not_served": (request_head("ws://h/other"), 404),
-    "what_the_gate_forbids": (request_head("ws://h/forbidden"), 403),
+    "what_the_admit_handler_rejects": (request_head("ws://h/forbidden"), 403),
 }
 _PLAIN_HTTP = (b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 426)
 _UNKNOWN = (request_head("ws://h/ws", (), ["other"]), 400)
 _SUBPROTOCOLS = frozenset({"subprotocols"})
-_MISREAD: dict[str, tuple[bytes, int]] = {
+_BAD_HEADS: dict[str, tuple[bytes, int]] = {
     "another_version": (_RIGHT.replace(b"Version: 13", b"Version: 8"), 426),
     "no_upgrade_token_in_connection": (_RIGHT.replace(b"Connection: Upgrade", b"Connection: close"), 426),
     "a_missing_key": (_RIGHT.replace(b"Sec-WebSocket-Key", b"X-Key"), 400),
@@ -53,81 +53,81 @@ _MISREAD: dict[str, tuple[bytes, int]] = {
 }
 
 
-async def _answer(stand: EngineStand, head: bytes) -> Answer:
-    wire = await stand.dial()
+async def _answer(harness: EngineHarness, head: bytes) -> Answer:
+    wire = await harness.dial()
     await wire.send_head(head)
     answer = await wire.answer()
     if answer is None:
-        raise AssertionError("expected an answer to the handshake, got the end of the connection")
+        raise AssertionError("expected a response to the handshake, got the end of the connection")
     return answer
 
 
-async def _accepts(stand: EngineStand) -> None:
-    await stand.start()
-    answer = await _answer(stand, request_head("ws://h/ws?a=1&b=%20", {"X-Mine": "yes"}))
+async def _accepts(harness: EngineHarness) -> None:
+    await harness.start()
+    answer = await _answer(harness, request_head("ws://h/ws?a=1&b=%20", {"X-Mine": "yes"}))
     expect("the status", answer.status, 101)
-    if stand.can("headers"):
-        expect("the gate's header", answer.headers.get("x-engine"), "checked")
-    expect("a subprotocol that nobody offered", answer.headers.get("sec-websocket-protocol"), None)
-    request = stand.peers[0].request
+    if harness.can("headers"):
+        expect("the header of the admit handler", answer.headers.get("x-engine"), "checked")
+    expect("a subprotocol that was not offered", answer.headers.get("sec-websocket-protocol"), None)
+    request = harness.peers[0].request
     expect("the path and the query", (request.path, dict(request.query)), ("/ws", {"a": "1", "b": " "}))
-    if stand.can("head"):
+    if harness.can("head"):
         expect("the target", request.target, "/ws?a=1&b=%20")
     expect("a header of the client", request.headers.get("x-mine"), "yes")
     expect("whether the remote address is known", request.remote is not None, True)
 
 
-async def _proves_the_key(stand: EngineStand) -> None:
-    await stand.start()
-    answer = await _answer(stand, _FIREFOX)
+async def _proves_the_key(harness: EngineHarness) -> None:
+    await harness.start()
+    answer = await _answer(harness, _FIREFOX)
     expect("Sec-WebSocket-Accept", answer.headers.get("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
 
 
-async def _accepts_firefox(stand: EngineStand) -> None:
-    await stand.start()
-    _, status = await stand.ask(_FIREFOX)
+async def _accepts_firefox(harness: EngineHarness) -> None:
+    await harness.start()
+    _, status = await harness.ask(_FIREFOX)
     expect("the status for Firefox", status, 101)
-    expect("the room", stand.peers[0].request.query["room"], "1")
+    expect("the room", harness.peers[0].request.query["room"], "1")
 
 
-async def _takes_a_head_in_pieces(stand: EngineStand) -> None:
-    await stand.start()
-    wire = await stand.dial()
+async def _takes_a_head_in_pieces(harness: EngineHarness) -> None:
+    await harness.start()
+    wire = await harness.dial()
     for at in range(0, len(_FIREFOX), 100):
         await wire.send_head(_FIREFOX[at : at + 100])
     answer = await wire.answer()
     expect("the status", answer and answer.status, 101)
 
 
-async def _chooses_a_subprotocol(stand: EngineStand) -> None:
-    await stand.start()
-    answer = await _answer(stand, request_head("ws://h/ws", (), ["other", "chat.v2", "chat.v1"]))
+async def _chooses_a_subprotocol(harness: EngineHarness) -> None:
+    await harness.start()
+    answer = await _answer(harness, request_head("ws://h/ws", (), ["other", "chat.v2", "chat.v1"]))
     expect("the chosen subprotocol", answer.headers.get("sec-websocket-protocol"), "chat.v2")
 
 
-async def _shows_the_refusal(stand: EngineStand) -> None:
-    await stand.start()
-    answer = await _answer(stand, request_head("ws://h/forbidden"))
+async def _shows_the_rejection(harness: EngineHarness) -> None:
+    await harness.start()
+    answer = await _answer(harness, request_head("ws://h/forbidden"))
     expect("the body", answer.body, b"not you\n")
-    if stand.can("headers"):
+    if harness.can("headers"):
         expect("the header", answer.headers.get("x-reason"), "none")
 
 
-async def _hides_a_broken_gate(stand: EngineStand) -> None:
-    await stand.start()
-    answer = await _answer(stand, request_head("ws://h/broken"))
+async def _hides_an_exception(harness: EngineHarness) -> None:
+    await harness.start()
+    answer = await _answer(harness, request_head("ws://h/broken"))
     expect("the status", answer.status, 500)
     expect("whether the exception is shown", b"secret" in answer.body, False)
 
 
-def _refuses(head: bytes, status: int) -> Callable[[EngineStand], Awaitable[None]]:
-    async def check(stand: EngineStand) -> None:
-        await stand.start()
-        wire, answered = await stand.ask(head)
+def _rejects(head: bytes, status: int) -> Callable[[EngineHarness], Awaitable[None]]:
+    async def check(harness: EngineHarness) -> None:
+        await harness.start()
+        wire, answered = await harness.ask(head)
         expect("the status", answered, status)
-        if stand.can("head"):  # a server may keep it for the next request
-            expect("the end after a refusal", await read_close(wire), (1006, ""))
-        expect("peers opened for a refused handshake", [p for p in stand.peers if p.was_opened], [])
+        if harness.can("head"):  # a server may keep the connection for the next request
+            expect("the end after a rejection", await read_close(wire), (1006, ""))
+        expect("peers opened for a rejected handshake", [p for p in harness.peers if p.was_opened], [])
 
     return check
 
@@ -138,10 +138,10 @@ CHECKS = (
     EngineCheck("accepts_firefox", _accepts_firefox),
     EngineCheck("takes_a_handshake_in_pieces", _takes_a_head_in_pieces),
     EngineCheck("chooses_a_subprotocol", _chooses_a_subprotocol, _SUBPROTOCOLS),
-    EngineCheck("shows_a_refusal_to_the_client", _shows_the_refusal),
-    EngineCheck("hides_what_the_gate_raised", _hides_a_broken_gate),
-    *(EngineCheck(f"refuses_{name}", _refuses(*case)) for name, case in _REFUSED.items()),
-    EngineCheck("refuses_plain_http", _refuses(*_PLAIN_HTTP), frozenset({"pages"})),
-    EngineCheck("refuses_an_unknown_subprotocol", _refuses(*_UNKNOWN), _SUBPROTOCOLS),
-    *(EngineCheck(f"refuses_{name}", _refuses(*case), frozenset({"head"})) for name, case in _MISREAD.items()),
+    EngineCheck("shows_a_rejection_to_the_client", _shows_the_rejection),
+    EngineCheck("hides_an_exception_of_the_admit_handler", _hides_an_exception),
+    *(EngineCheck(f"rejects_{name}", _rejects(*case)) for name, case in _REJECTED.items()),
+    EngineCheck("rejects_plain_http", _rejects(*_PLAIN_HTTP), frozenset({"pages"})),
+    EngineCheck("rejects_an_unknown_subprotocol", _rejects(*_UNKNOWN), _SUBPROTOCOLS),
+    *(EngineCheck(f"rejects_{name}", _rejects(*case), frozenset({"head"})) for name, case in _BAD_HEADS.items()),
 )

@@ -1,4 +1,4 @@
-"""Checks of messages: payloads, limits, order, fragments, and frames that break the rules (RFC 6455 §5)."""
+"""Checks of messages: payloads, limits, order, fragments, and invalid frames (RFC 6455 §5)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
-from mycelia.testing.engines.stand import EngineStand, expect, read_message
+from mycelia.testing.engines.harness import EngineHarness, expect, read_message
 from mycelia.transports.seam import Control
 
 __all__ = ["CHECKS"]
@@ -47,9 +47,9 @@ _TOO_LARGE: dict[str, tuple[int, Sequence[_Sent]]] = {
 }
 
 
-async def _echoes(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open(echo=True)
+async def _echoes(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open(echo=True)
     texts = ["", "plain", "grüße, 你好, 🦊", "\x00"]
     sent = [(text.encode(), False) for text in texts]
     sent += [(b"", True), (bytes(range(256)), True), (b"\xff\xfe", True)]
@@ -59,9 +59,9 @@ async def _echoes(stand: EngineStand) -> None:
     expect("what the peer received", peer.messages, sent)
 
 
-async def _echoes_every_length(stand: EngineStand) -> None:
-    await stand.start(max_message_bytes=2 * 1024 * 1024)
-    wire, _ = await stand.open(echo=True)
+async def _echoes_every_length(harness: EngineHarness) -> None:
+    await harness.start(max_message_bytes=2 * 1024 * 1024)
+    wire, _ = await harness.open(echo=True)
     for size in _SIZES:
         payload = (b"0123456789abcdef" * (size // 16 + 1))[:size]
         for binary in (False, True):
@@ -69,9 +69,9 @@ async def _echoes_every_length(stand: EngineStand) -> None:
             expect(f"the echo of {size} bytes", await read_message(wire) == (payload, binary), True)
 
 
-async def _takes_the_largest(stand: EngineStand) -> None:
-    await stand.start(max_message_bytes=_LIMIT)
-    wire, _ = await stand.open(echo=True)
+async def _takes_the_largest(harness: EngineHarness) -> None:
+    await harness.start(max_message_bytes=_LIMIT)
+    wire, _ = await harness.open(echo=True)
     for size in (_LIMIT - 1, _LIMIT):
         await wire.send(_BINARY, b"x" * size)
         expect(f"the echo of {size} bytes", await read_message(wire), (b"x" * size, True))
@@ -80,9 +80,9 @@ async def _takes_the_largest(stand: EngineStand) -> None:
     expect("the size of two fragments", len((await read_message(wire))[0]), _LIMIT)
 
 
-async def _keeps_the_order(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open(echo=True)
+async def _keeps_the_order(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open(echo=True)
     for number in range(_MANY):
         await wire.send(_TEXT, b"%d" % number)
     echoes = [await read_message(wire) for _ in range(_MANY)]
@@ -91,9 +91,9 @@ async def _keeps_the_order(stand: EngineStand) -> None:
     expect("the order of the echoes", echoes, wanted)
 
 
-async def _joins_fragments(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open(echo=True)
+async def _joins_fragments(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open(echo=True)
     text = "grüße 🦊".encode()
     for at in range(len(text)):  # every character is cut
         await wire.send(_MORE if at else _TEXT, text[at : at + 1], fin=False)
@@ -109,9 +109,9 @@ async def _joins_fragments(stand: EngineStand) -> None:
     expect("what the peer received", peer.messages, [(text, False), (b"ab", True)])
 
 
-async def _answers_pings(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _answers_pings(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     for payload in (b"", b"data", b"x" * 125):
         await wire.send(_PING, payload)
         pong = await wire.receive()
@@ -121,13 +121,13 @@ async def _answers_pings(stand: EngineStand) -> None:
     await peer.until(lambda: peer.messages)
     expect("messages", peer.messages, [(b"after", False)])
     pings = [(Control.PING, b""), (Control.PING, b"data"), (Control.PING, b"x" * 125)]
-    shown = [*pings, (Control.PONG, b"unasked")] if stand.can("frames") else []
+    shown = [*pings, (Control.PONG, b"unasked")] if harness.can("frames") else []
     expect("what the peer saw of them", peer.controls, shown)
 
 
-async def _pings(stand: EngineStand) -> None:
-    await stand.start()
-    wire, peer = await stand.open()
+async def _pings(harness: EngineHarness) -> None:
+    await harness.start()
+    wire, peer = await harness.open()
     if peer.pinging is None:
         return
     peer.pinging.ping(b"alive?")
@@ -138,23 +138,23 @@ async def _pings(stand: EngineStand) -> None:
     expect("the pong that the peer saw", peer.controls, [(Control.PONG, b"alive?")])
 
 
-async def _sends_after_opened(stand: EngineStand) -> None:
-    await stand.start()
-    wires = [await stand.open() for _ in range(3)]
+async def _sends_after_opened(harness: EngineHarness) -> None:
+    await harness.start()
+    wires = [await harness.open() for _ in range(3)]
     for number, (_, peer) in enumerate(wires):
         peer.transport.send(b"%d" % number, False)
     for number, (wire, _) in enumerate(wires):
         expect("the message of this connection", await read_message(wire), (b"%d" % number, False))
 
 
-def _fails(code: int, frames: Sequence[_Sent]) -> Callable[[EngineStand], Awaitable[None]]:
-    async def check(stand: EngineStand) -> None:
-        await stand.start(max_message_bytes=_LIMIT)
-        wire, peer = await stand.open()
+def _fails(code: int, frames: Sequence[_Sent]) -> Callable[[EngineHarness], Awaitable[None]]:
+    async def check(harness: EngineHarness) -> None:
+        await harness.start(max_message_bytes=_LIMIT)
+        wire, peer = await harness.open()
         for opcode, payload, fin, rsv in frames:
             await wire.send(opcode, payload, fin=fin, rsv=rsv)
         await wire.send(_TEXT, b"after")
-        closing = await stand.end_of(wire)
+        closing = await harness.end_of(wire)
         expect("the close code", closing[0], code)
         await wire.hang_up()
         expect("`closed`", await peer.closed_with(), (1006, ""))

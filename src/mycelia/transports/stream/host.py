@@ -15,7 +15,7 @@ __all__ = ["ConnectionHost", "HostedConnection"]
 
 
 class HostedConnection(Protocol):
-    """What a host asks of a connection.
+    """A connection, as its host sees it.
 
     Attributes:
         deadline: The event-loop time by which the handshake must be complete. The host sets it.
@@ -39,7 +39,7 @@ class HostedConnection(Protocol):
 
 
 class ConnectionHost(RequestHandler, Protocol):
-    """What the connections of one engine share, and what they report.
+    """The engine, as its connections see it: shared objects, and calls that report events.
 
     Attributes:
         loop: The event loop of the current run.

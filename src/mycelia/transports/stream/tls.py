@@ -27,7 +27,7 @@ _NO_TLS = HttpReply(400, b"expected TLS, got HTTP: connect with wss:// or https:
 
 
 class _Host(Protocol):
-    """What all connections of one engine share."""
+    """The engine: the buffer that its connections share, and the counter of bad requests."""
 
     window: memoryview
 

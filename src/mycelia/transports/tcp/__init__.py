@@ -1,6 +1,6 @@
-"""The engines that listen on TCP and Unix sockets themselves: picows and websockets.
+"""The engines that listen on TCP and Unix sockets themselves: `picows` (default) and `websockets` (reference).
 
-Reached through the engine registry only.
+Owns listening sockets. No other package imports it; the engine registry loads it by name.
 """
 
 __all__: list[str] = []

@@ -22,7 +22,6 @@ from websockets.typing import BytesLike, ExtensionName
 from mycelia.protocol.ws.frames import CONTROL_LIMIT_BYTES
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.stream.reader import READ_BYTES, FrameHandler, Reader
-from mycelia.transports.stream.silent_logger import SilentLogger
 from mycelia.transports.tcp.listener import ListeningEngine
 
 apply_mask: Callable[[BytesLike, bytes | bytearray], bytes]
@@ -35,7 +34,7 @@ __all__ = ["WebsocketsEngine"]
 
 
 _KEY_BYTES = 4  # RFC 6455 §5.2
-_SILENCE = SilentLogger(logging.getLogger("websockets.server"))
+_SILENT = logging.Logger("websockets", logging.CRITICAL + 1)  # the data of peers must not reach a log
 
 
 class _Payloads(StreamReader):
@@ -100,7 +99,7 @@ class _LibraryReader:
         # The library adds a control frame inside a fragmented message to the size of that message. The assembler does
         # not, and it enforces the limit.
         most = max_bytes + CONTROL_LIMIT_BYTES
-        self.protocol = protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=most, logger=_SILENCE)
+        self.protocol = protocol = LibraryProtocol(Side.SERVER, state=OPEN, max_size=most, logger=_SILENT)
         protocol.reader = reader = _Payloads()
         self._frames = _Frames(reader, owner.compression is not None)
         protocol.extensions = [self._frames]
