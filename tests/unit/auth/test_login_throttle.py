@@ -8,7 +8,7 @@ from mycelia.auth import Credential, Identity
 from mycelia.auth.login_throttle import FailedLogins, is_guess
 from mycelia.errors import NoCredential, Unauthorized, Untimely
 from mycelia.observability.counters import Counter
-from mycelia.protocol.ws.handshake import Handshake, Headers, HttpReply
+from mycelia.protocol.http.request import Handshake, Headers, HttpReply
 from mycelia.realtime.config.limits import LimitsConfig
 from mycelia.scheduling.rate_limiter import Rate
 from tests.unit.realtime.support import CLIENT_HEADERS, FakeTransport, Stage, staged, until

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mycelia import ConfigError, MessageSystem
-from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.protocol.http.request import HttpReply
 from mycelia.realtime.config.endpoint import ServerConfig
 from mycelia.realtime.endpoint import check_abilities
 from mycelia.transports.capabilities import CAPABILITIES, WIRE

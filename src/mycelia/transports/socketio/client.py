@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from mycelia.protocol.engineio.actions import Ended, EndReason
 from mycelia.protocol.engineio.packets import PacketFault
 from mycelia.protocol.http.credentials import BEARER_PREFIX
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.http.session_request import as_handshake
 from mycelia.protocol.socketio.attachments import MAIN
 from mycelia.protocol.socketio.codec import SUBPROTOCOL
@@ -29,7 +30,6 @@ from mycelia.protocol.socketio.namespaces import (
     Namespaces,
 )
 from mycelia.protocol.wire.codes import CLOSES, Close, reconnects
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.seam import Accept, Control
 from mycelia.transports.socketio.namespace_transport import NamespaceTransport

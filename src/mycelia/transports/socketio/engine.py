@@ -12,11 +12,11 @@ from typing import ClassVar
 from mycelia.asgi.scope import NOT_SERVING, Receive, Scope, Send, answer, refuse
 from mycelia.errors import EngineError
 from mycelia.protocol.engineio.settings import Settings
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.socketio.attachments import MAIN
 from mycelia.protocol.socketio.codec import SocketioCodec
 from mycelia.protocol.socketio.packets import is_namespace
 from mycelia.protocol.wire.codec import Codec
-from mycelia.protocol.ws.handshake import Handshake, HttpReply
 from mycelia.transports.base_engine import BaseEngine
 from mycelia.transports.canned_responses import ask_gate
 from mycelia.transports.engine_options import EngineOptions

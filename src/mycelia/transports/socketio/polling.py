@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from mycelia.asgi.scope import Receive
 from mycelia.auth.credential_check import cookie_origins
 from mycelia.protocol.engineio.actions import Respond
+from mycelia.protocol.http.origin import origin_allowed
+from mycelia.protocol.http.request import Handshake, HttpReply
 from mycelia.protocol.http.session_request import sent_headers
-from mycelia.protocol.ws.handshake import Handshake, HttpReply, origin_allowed
 from mycelia.transports.receive_budget import ReceiveBudget
 from mycelia.transports.request_body import Upload
 from mycelia.transports.socketio.session_transport import SessionTransport

@@ -13,8 +13,9 @@ from mycelia.asgi.scope import Receive, Scope, Send, answer, read_scope, refuse
 from mycelia.protocol.engineio.requests import ErrorResponse, check_request
 from mycelia.protocol.engineio.session import Session
 from mycelia.protocol.engineio.settings import Settings
+from mycelia.protocol.http.request import BadHandshake, Handshake, HttpReply
 from mycelia.protocol.http.session_request import with_origin
-from mycelia.protocol.ws.handshake import BadHandshake, Handshake, HttpReply, check_upgrade
+from mycelia.protocol.ws.handshake import check_upgrade
 from mycelia.transports.asgi.transport import AsgiTransport
 from mycelia.transports.canned_responses import ABSENT, NO_ROOM
 from mycelia.transports.engine_options import EngineOptions

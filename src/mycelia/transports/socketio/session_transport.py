@@ -13,8 +13,8 @@ from typing import Any, Protocol, cast
 from mycelia.asgi.scope import Scope
 from mycelia.protocol.engineio.actions import Action, CloseWebSocket, Ended, Heartbeat, Received, Respond, Write
 from mycelia.protocol.engineio.session import Session
+from mycelia.protocol.http.request import Handshake
 from mycelia.protocol.ws.frames import text_header
-from mycelia.protocol.ws.handshake import Handshake
 from mycelia.scheduling.deadline_timer import DeadlineTimer
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.receive_budget import ReceiveBudget

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mycelia.observability.counters import Counter
-from mycelia.protocol.ws.handshake import Handshake, Headers, HttpReply
+from mycelia.protocol.http.request import Handshake, Headers, HttpReply
 from mycelia.realtime.connection.link import Link
 from mycelia.transports.seam import Accept
 from tests.unit.realtime.support import CLIENT_HEADERS, FakeTransport, Stage, staged
