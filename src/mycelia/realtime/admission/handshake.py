@@ -18,12 +18,13 @@ from mycelia.errors import ConfigError
 from mycelia.net.address import Proxies, address_key
 from mycelia.net.client import ClientInfo
 from mycelia.observability.counters import Counter, EventCounters
+from mycelia.protocol.http.credentials import choose_subprotocol
 from mycelia.protocol.http.origin import check_query, host_allowed, origin_allowed
 from mycelia.protocol.http.request import BadHandshake, HttpReply
 from mycelia.protocol.http.request import Handshake as RequestHead
 from mycelia.protocol.wire.codec import CODECS, Codec, subprotocols
 from mycelia.protocol.ws.deflate import Compression, Negotiator
-from mycelia.protocol.ws.handshake import check_subprotocols, check_upgrade, choose_subprotocol
+from mycelia.protocol.ws.handshake import check_subprotocols, check_upgrade
 from mycelia.realtime.authentication.login import Login
 from mycelia.realtime.config.endpoint import ServerConfig
 from mycelia.realtime.config.limits import LimitsConfig
