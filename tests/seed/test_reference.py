@@ -19,7 +19,7 @@ from mycelia.protocol.wire.codes import CLOSES, RETRYABLE, Code, status_of
 from mycelia.protocol.ws.deflate import DeflateSettings
 from mycelia.realtime.config.limits import LimitsConfig
 from mycelia.realtime.config.sections import AuthenticationConfig, DrainConfig, OverloadConfig
-from mycelia.server.requests.router import HttpSettings
+from mycelia.server.router import HttpSettings
 from mycelia.transports.sockjs.options import SockjsOptions
 from mycelia.websocket import (
     ConnectionConfig,

@@ -31,6 +31,7 @@ __all__ = [
     "checked_path",
     "encoded",
     "parting",
+    "path_below_root",
     "path_of",
     "read_scope",
     "refuse",
@@ -52,28 +53,35 @@ _AMBIGUOUS = re.compile(rb"%(?:2[Ff]|5[Cc]|00|(?![0-9A-Fa-f]{2}))")
 _HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
 
 
-def path_of(scope: Mapping[str, Any]) -> str:
-    """The path below the mount (ASGI: `path` without `root_path`), percent-encoded in one way only; never empty.
+def path_below_root(scope: Mapping[str, Any]) -> str:
+    """Return the decoded path below the mount: `path` without `root_path` (ASGI). It may be empty.
 
-    Made of the decoded path, because whoever routed the request to us looked at that one.
+    It comes from the decoded path, because the server or framework that routed the request to us used that path.
     """
     path, root = str(scope["path"]), str(scope.get("root_path") or "").rstrip("/")
-    if root and (path == root or path.startswith(f"{root}/")):
-        path = path[len(root) :]
-    return encoded(path) or "/"
+    return path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
+
+
+def path_of(scope: Mapping[str, Any]) -> str:
+    """Return the path below the mount, percent-encoded in one way only; never empty."""
+    return encoded(path_below_root(scope)) or "/"
 
 
 def encoded(path: str) -> str:
-    """A decoded path in the one spelling that `path_of` gives it."""
+    """Return a decoded path in the one encoding that `path_of` returns."""
     return quote(path, safe=_PATH)
 
 
 def checked_path(scope: Mapping[str, Any]) -> str:
-    """As `path_of`. Raises InvalidPath for a path that could be read in two ways, as far as the server shows it raw.
+    """Return the decoded path below the mount; never empty.
 
-    Escapes must be whole and UTF-8, and none may stand for what divides or ends a path; proxies differ in these.
+    Escapes must be complete and UTF-8, and must not stand for a character that separates or ends a path. Proxies
+    interpret such escapes differently.
+
+    Raises:
+        InvalidPath: The path has more than one interpretation, as far as the server passes on the raw path.
     """
-    raw, path = scope.get("raw_path"), path_of(scope)
+    raw, path = scope.get("raw_path"), path_below_root(scope) or "/"
     if isinstance(raw, bytes):
         if _AMBIGUOUS.search(raw):
             raise InvalidPath(path, "expected whole escapes, and none of '/', '\\' or NUL")
@@ -81,7 +89,7 @@ def checked_path(scope: Mapping[str, Any]) -> str:
             unquote_to_bytes(raw).decode()
         except UnicodeDecodeError:
             raise InvalidPath(path, "expected a path that is UTF-8, percent-encoded") from None
-    if "%00" in path or "%5C" in path:
+    if "\0" in path or "\\" in path:
         raise InvalidPath(path, "expected a path without a backslash or NUL")
     return path
 

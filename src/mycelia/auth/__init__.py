@@ -1,12 +1,15 @@
-"""Who a peer is: credentials go in, an Identity comes out; nothing here knows sockets or messages.
+"""Authenticators: objects that turn a credential into an identity.
 
-`mycelia.auth.jwt` needs the extra `mycelia[jwt]` and is therefore imported by its own name.
+Owns credentials, identities, the check of a credential, the login throttle, and the redaction of secrets in logs. It
+imports `errors`, `scheduling` and the standard library only: it knows neither sockets nor messages. `serving`,
+`realtime` and `server` may import it.
+
+`mycelia.auth.jwt` needs the extra `mycelia[jwt]`. Import it by its own name.
 """
 
 from mycelia.auth.authenticator import Authenticator, CanClose, Credential, FirstOf
+from mycelia.auth.callbacks import SessionAuthenticator, TokenAuthenticator
 from mycelia.auth.identity import Identity
-from mycelia.auth.opaque import TokenAuthenticator
-from mycelia.auth.session import SessionAuthenticator
 
 __all__ = [
     "Authenticator",

@@ -1,4 +1,4 @@
-"""The seam between a server and whoever can tell what a credential is worth."""
+"""The interface of authenticators, the credentials that they check, and a chain of authenticators."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from mycelia.errors import ConfigError, NoCredential
 
 __all__ = ["TOKEN_BYTES", "Authenticator", "CanClose", "Credential", "FirstOf"]
 
-TOKEN_BYTES = 8192  # nothing longer is looked at: head and query are not bounded tighter than 16 KiB
+TOKEN_BYTES = 8192
+"""The maximum length of a token or cookie in characters. Head and query of a request are bounded by 16 KiB only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a peer showed: a token and the carrier it came in, and its cookies.
+    """The credential that a client sent: a token, cookies, or nothing.
 
-    Cookies are here only when the request had an Origin and that was allowed: a browser sends them along for every
-    page that asks. Neither token nor cookies are in the repr.
+    The repr shows neither the token nor the cookies.
+
+    Attributes:
+        token: The token, or None.
+        source: How the token came, such as "authorization" or "message"; None without a token.
+        cookies: The cookies by name. They are empty unless the request has an allowed Origin, because a browser sends
+            cookies for every page that makes a request.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -28,40 +34,58 @@ class Credential:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to judge."""
+        """Return True if the client sent neither a token nor cookies."""
         return self.token is None and not self.cookies
 
     def required_token(self) -> str:
-        """The token. NoCredential when there is none."""
+        """Return the token.
+
+        Raises:
+            NoCredential: The credential has no token.
+        """
         if self.token is None:
             raise NoCredential("no token was given")
         return self.token
 
 
 class Authenticator(Protocol):
-    """Judges credentials."""
+    """Checks credentials."""
 
     async def authenticate(self, credential: Credential) -> Identity:
-        """Who shows this credential.
+        """Return the identity that a credential proves.
 
-        Raises NoCredential when there is none of the kind that it judges, Unauthorized for one that is not good,
-        Untimely for one that was good or is going to be, and Unavailable when it cannot be judged now. Any other
-        exception is a failure of the server and refuses as well.
+        Any exception that is not listed here is a failure of the server. It rejects the credential, too.
+
+        Args:
+            credential: The credential of the client.
+
+        Raises:
+            NoCredential: The credential is not of the kind that this authenticator checks.
+            Unauthorized: The credential is invalid.
+            Untimely: The credential is genuine, but has expired or is not valid yet.
+            Unavailable: The authenticator cannot check the credential now.
         """
         ...
 
 
 @runtime_checkable
 class CanClose(Protocol):
-    """An authenticator that holds something beyond its calls."""
+    """An authenticator that holds resources, such as a task or a connection."""
 
     async def close(self) -> None:
-        """Gives it back. It may be used again afterwards."""
+        """Release the resources. The authenticator may be used again afterwards."""
         ...
 
 
 class FirstOf:
-    """Asks several authenticators in turn; the first that finds a credential of its kind decides."""
+    """A chain of authenticators; the first one that finds a credential of its kind decides.
+
+    Args:
+        authenticators: The authenticators, in the order in which they are asked.
+
+    Raises:
+        ConfigError: No authenticator was given.
+    """
 
     def __init__(self, *authenticators: Authenticator) -> None:
         if not authenticators:
@@ -69,16 +93,23 @@ class FirstOf:
         self._authenticators = authenticators
 
     async def authenticate(self, credential: Credential) -> Identity:
-        """What the first says that does not raise NoCredential."""
+        """Return the identity from the first authenticator that does not raise NoCredential.
+
+        Args:
+            credential: The credential of the client.
+
+        Raises:
+            NoCredential: All authenticators raised NoCredential.
+        """
         for each in self._authenticators:
             try:
                 return await each.authenticate(credential)
             except NoCredential:
                 continue
-        raise NoCredential("no credential of any kind that is known here was given")
+        raise NoCredential("no credential of a known kind was given")
 
     async def close(self) -> None:
-        """Closes those that can."""
+        """Close each authenticator that has a `close` method."""
         for each in self._authenticators:
             if isinstance(each, CanClose):
                 await each.close()

@@ -1,6 +1,6 @@
-"""One small document over HTTP(S): a deadline for all of it, a bound on its size, no redirects.
+"""Fetches one small document over HTTP(S), with a deadline and a size limit, and without redirects.
 
-HTTP/1.1 as of RFC 9112, as far as a key set needs it: one GET on a connection of its own.
+It speaks the part of HTTP/1.1 (RFC 9112) that a key set needs: one GET on a new connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HEAD_BYTES = 16 * 1024
 
 
 def check_url(key: str, url: str) -> None:
-    """ConfigError unless the URL is https, or http on this machine, where nobody can change what is read."""
+    """Raise ConfigError unless the URL is https, or http on this machine, where no attacker can change the document."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -27,11 +27,11 @@ def check_url(key: str, url: str) -> None:
         raise ConfigError(key, f"expected a URL such as 'https://id.example.org/keys', got {url!r}") from None
     if not host or parts.scheme not in ("http", "https") or parts.username or any(each <= " " for each in url):
         raise ConfigError(key, f"expected a URL such as 'https://id.example.org/keys', got {url!r}")
-    if parts.scheme == "http" and not _is_here(host):
-        raise ConfigError(key, f"expected https://, got {url!r}: over http anybody on the way may change the keys")
+    if parts.scheme == "http" and not _is_local(host):
+        raise ConfigError(key, f"expected https://, got {url!r}: over http, an attacker can change the keys")
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     if host == "localhost":
         return True
     try:
@@ -41,15 +41,24 @@ def _is_here(host: str) -> bool:
 
 
 async def fetch(url: str, timeout: float, max_bytes: int) -> bytes:
-    """The body of a 200 answer. Raises Unavailable for anything else, after `timeout` seconds at the latest."""
+    """Return the body of a response with status 200.
+
+    Args:
+        url: The URL.
+        timeout: The deadline for the whole exchange in seconds.
+        max_bytes: The maximum size of the body.
+
+    Raises:
+        Unavailable: There was no such response in time, or it is too large.
+    """
     parts = urlsplit(url)
     try:
         async with asyncio.timeout(timeout):
             return await _get(parts, max_bytes)
     except TimeoutError:
         raise Unavailable(f"{_where(parts)} did not answer within {timeout:g} s") from None
-    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as fault:
-        raise Unavailable(f"{_where(parts)} cannot be read: {fault}") from fault
+    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+        raise Unavailable(f"{_where(parts)} cannot be read: {error}") from error
 
 
 async def _get(parts: SplitResult, max_bytes: int) -> bytes:
@@ -73,25 +82,25 @@ async def _body(reader: asyncio.StreamReader, max_bytes: int) -> bytes:
     status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     version, _, rest = status.partition(" ")
     if version not in ("HTTP/1.1", "HTTP/1.0"):
-        raise ValueError("expected an HTTP/1.1 answer")
+        raise ValueError("expected an HTTP/1.1 response")
     if rest[:3] != "200":
         raise ValueError(f"expected status 200, got {rest[:3]!r}")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise ValueError("expected an answer that is not compressed")
+        raise ValueError("expected a response without compression")
     if "transfer-encoding" in headers:
         if headers["transfer-encoding"].lower() != "chunked":
             raise ValueError("expected chunked as the only transfer coding")
         return await _chunks(reader, max_bytes)
     length = headers.get("content-length")
     if length is None:
-        return await _until_the_end(reader, max_bytes)
+        return await _until_eof(reader, max_bytes)
     if not (length.isascii() and length.isdigit()):
         raise ValueError("expected a content length")
     return await reader.readexactly(_bounded(int(length[:20]), max_bytes))
 
 
-async def _until_the_end(reader: asyncio.StreamReader, max_bytes: int) -> bytes:
+async def _until_eof(reader: asyncio.StreamReader, max_bytes: int) -> bytes:
     body = b""
     while more := await reader.read(_HEAD_BYTES):
         body += more

@@ -1,25 +1,30 @@
-"""What an authenticator found out about a peer."""
+"""The identity of a client: the result of a successful authentication."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from inspect import isawaitable
 from math import isfinite
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
-from mycelia.errors import Unauthorized
-
-__all__ = ["Identity", "identity_by", "is_subject"]
+__all__ = ["Identity", "is_subject"]
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An authenticated subject, what it may do, and until when (seconds since the epoch; None for always).
+    """An authenticated subject, its permissions, and the time when it expires.
 
-    `claims` is whatever else the credential said. The credential itself is never in here. It serves as the principal
-    of messages: `id` is the subject.
+    An identity is the principal of the client's messages. It never holds the credential itself.
+
+    Attributes:
+        subject: The name of the subject.
+        permissions: The permissions of the subject.
+        claims: Anything else that the credential states about the subject.
+        expires_at: The end of the identity in seconds since the epoch; None if it does not expire.
+
+    Raises:
+        ValueError: The subject, the permissions or the expiry is invalid.
     """
 
     subject: str
@@ -29,12 +34,12 @@ class Identity:
 
     def __post_init__(self) -> None:
         if not is_subject(self.subject):
-            raise ValueError("expected a subject that is a text, not empty and without half a surrogate pair")
+            raise ValueError("expected a subject that is a string, not empty and without a lone surrogate")
         if isinstance(self.permissions, (str, Mapping)) or not isinstance(self.permissions, Iterable):
-            raise ValueError(f"expected permissions as a set of texts, got {type(self.permissions).__name__}")
+            raise ValueError(f"expected permissions as a set of strings, got {type(self.permissions).__name__}")
         held = frozenset(self.permissions)
         if not all(isinstance(each, str) for each in held):
-            raise ValueError("expected every permission as a text")
+            raise ValueError("expected every permission as a string")
         expires_at: object = self.expires_at
         if expires_at is not None and (
             isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)) or not isfinite(expires_at)
@@ -45,26 +50,13 @@ class Identity:
 
     @property
     def id(self) -> str:
-        """The subject, as principals call it."""
+        """Return the subject. Principals have it under this name."""
         return self.subject
 
 
 def is_subject(given: object) -> TypeGuard[str]:
-    """Whether somebody may be called so: a text that is not empty and can be sent (JSON can spell half a surrogate
-    pair, UTF-8 cannot).
+    """Return True for a valid subject: a string that is not empty and that UTF-8 can encode.
+
+    JSON can contain a lone surrogate, which UTF-8 cannot encode.
     """
     return isinstance(given, str) and given != "" and not any("\ud800" <= each <= "\udfff" for each in given)
-
-
-async def identity_by(callback: Callable[[str], object], value: str, what: str, unknown: str) -> Identity:
-    """Whom an application's callback, which may be async, names for a value.
-
-    Raises Unauthorized (`unknown`) where it returns None, and TypeError, which refuses as well, for anything else.
-    """
-    found = callback(value)
-    given = await found if isawaitable(found) else found
-    if isinstance(given, Identity):
-        return given
-    if given is None:
-        raise Unauthorized(unknown)
-    raise TypeError(f"expected {what} to return an Identity or None, got {type(given).__name__}")

@@ -1,4 +1,7 @@
-"""The keys of an issuer, read from its URL: kept for a while, fetched by one caller for all, never too often."""
+"""The key set of an issuer, fetched from its URL.
+
+Keys are cached. One fetch serves all callers, and fetches have a minimum interval.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,31 @@ __all__ = ["Jwks", "JwksLimits"]
 
 logger = logging.getLogger("mycelia.auth")
 
-_MARGIN = 1.0
+# How long callers wait for a fetch while the old keys are still usable, in seconds from its start. If the issuer
+# responds this fast, a withdrawn key is rejected at once. An issuer that hangs delays no caller for longer.
+_REFRESH_WAIT = 0.5
+_MARGIN = 1.0  # seconds beyond the timeout, for a `fetch` function that ignores its timeout
 Fetch = Callable[[str, float, int], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class JwksLimits:
-    """For how long keys are good, how often they may be asked for, and how much an answer may be (seconds, bytes).
+    """The times and sizes of a key set, in seconds and bytes.
 
-    Keys older than `max_age` are fetched again; while that is under way, or fails, they are used for `stale` seconds
-    more, and no longer: then nobody is judged until there are others. Of a fetch whoever comes in its first `patience`
-    waits for the rest of that, so that keys that were withdrawn are noticed at once where the issuer answers, and one
-    that hangs holds nobody up. An unknown key id causes a fetch, and so does a failed one cause another, at most every
-    `min_interval`.
+    Attributes:
+        max_age: The age from which keys are fetched again.
+        stale: How long keys older than `max_age` are still used while a fetch is running or fails. After that,
+            authentication is not available until new keys have come.
+        min_interval: The minimum time between two fetches, also for an unknown key id and after a failure.
+        timeout: The deadline of one fetch.
+        max_bytes: The maximum size of the document.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
     max_age: float = 300.0
     stale: float = 3600.0
-    patience: float = 0.5
     min_interval: float = 10.0
     timeout: float = 5.0
     max_bytes: int = 256 * 1024
@@ -43,15 +53,21 @@ class JwksLimits:
         for name in ("max_age", "min_interval", "timeout", "max_bytes"):
             if not 0 < getattr(self, name) < inf:
                 raise ConfigError(f"jwks.{name}", f"expected a number above 0, got {getattr(self, name)!r}")
-        for name in ("stale", "patience"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ConfigError(f"jwks.{name}", f"expected 0 or more seconds, got {getattr(self, name)!r}")
+        if not 0 <= self.stale < inf:
+            raise ConfigError("jwks.stale", f"expected 0 or more seconds, got {self.stale!r}")
 
 
 class Jwks:
-    """The key set at a URL. Belongs to one event loop.
+    """The key set at a URL. It belongs to one event loop.
 
-    `fetch(url, timeout, max_bytes)` may be given to go through a proxy or an HTTP client of the application's.
+    Args:
+        url: The URL: https, or http on this machine.
+        limits: Times and sizes.
+        fetch: `fetch(url, timeout, max_bytes)` returns the document. Replace it to use a proxy or another HTTP client.
+        clock: Returns the time in seconds.
+
+    Raises:
+        ConfigError: The URL is invalid.
     """
 
     def __init__(
@@ -68,87 +84,96 @@ class Jwks:
         self._limits = limits or JwksLimits()
         self._fetch, self._clock = fetch, clock
         self._keys: tuple[VerifyingKey, ...] = ()
-        self._good_at = self._tried_at = -inf
-        self._flight: asyncio.Task[None] | None = None
+        self._fetched_at = self._tried_at = -inf
+        self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None, algorithm: str) -> VerifyingKey:
-        """The key of that id for that algorithm; without an id the only one that fits.
+        """Return the key with an id for an algorithm; without an id, the only key that fits.
 
-        Raises Unauthorized when there is none, and Unavailable when the keys cannot be read, or only old ones are
-        there and none of them fits.
+        Args:
+            kid: The key id from the token, or None.
+            algorithm: The algorithm from the token.
+
+        Raises:
+            Unauthorized: No key fits.
+            Unavailable: The keys cannot be read, or only old keys are known and none of them fits.
         """
         limits, now = self._limits, self._clock()
-        age, rested = now - self._good_at, now - self._tried_at >= limits.min_interval
-        usable = age < limits.max_age + limits.stale
-        if age >= limits.max_age and (rested or self._flight is not None):
-            await self._refresh(needed=not usable, patience=limits.patience if usable else None)
-        elif not usable:
+        age = now - self._fetched_at
+        may_fetch = now - self._tried_at >= limits.min_interval
+        is_usable = age < limits.max_age + limits.stale
+        if age >= limits.max_age and (may_fetch or self._fetching is not None):
+            await self._refresh(is_needed=not is_usable, wait=_REFRESH_WAIT if is_usable else None)
+        elif not is_usable:
             raise Unavailable(f"the keys at {self.url} cannot be read, and it is too early to try again")
         found = self._pick(kid, algorithm)
-        if found is None and self._may_ask_again(now):
-            await self._refresh(needed=False)
+        if found is None and self._may_fetch_unknown(now):
+            await self._refresh(is_needed=False)
             found = self._pick(kid, algorithm)
-        if found is None and self._clock() - self._good_at >= limits.max_age:
+        if found is None and self._clock() - self._fetched_at >= limits.max_age:
             raise Unavailable(f"the keys at {self.url} are old, and a newer one may fit the token")
         if found is None:
             raise Unauthorized("no key of the issuer fits the token")
         return found
 
+    async def close(self) -> None:
+        """Cancel a fetch that is running. Its callers get Unavailable. Later calls fetch again."""
+        fetching = self._fetching
+        if fetching is not None:
+            self._fetching = None
+            self._tried_at = -inf
+            fetching.cancel()
+            await asyncio.wait({fetching})
+
     def _pick(self, kid: str | None, algorithm: str) -> VerifyingKey | None:
         fitting = [each for each in self._keys if algorithm in each.algorithms and (kid is None or each.kid == kid)]
         return fitting[0] if len(fitting) == 1 else None
 
-    def _may_ask_again(self, since: float) -> bool:
-        """Whether an unknown id is worth a fetch: none has ended since the caller came, and none was lately."""
-        return self._flight is not None or (
+    def _may_fetch_unknown(self, since: float) -> bool:
+        """Return True if an unknown key id may cause a fetch: none has ended since `since`, and none was recent."""
+        return self._fetching is not None or (
             self._tried_at < since and self._clock() - self._tried_at >= self._limits.min_interval
         )
 
-    async def _refresh(self, needed: bool, patience: float | None = None) -> None:
-        """Waits for the one fetch that is under way; begins it when there is none.
+    async def _refresh(self, is_needed: bool, wait: float | None = None) -> None:
+        """Wait for the one running fetch; start it if none is running.
 
-        With `patience` it waits until so many seconds after the beginning of the fetch, which then goes on by itself.
-        Without `needed` a failure leaves the keys as they are. A caller that loses interest does not end the fetch:
-        else whoever connects and leaves again and again could keep everybody from the keys.
+        A cancelled caller does not cancel the fetch. Otherwise a client that connects and leaves again and again could
+        keep all other clients from the keys.
+
+        Args:
+            is_needed: True if a failure must raise Unavailable. False if it leaves the keys as they are.
+            wait: The maximum wait in seconds from the start of the fetch, which then continues. None waits for its end.
         """
-        flight = self._flight
-        if flight is None:
+        fetching = self._fetching
+        if fetching is None:
             self._tried_at = self._clock()
-            flight = self._flight = asyncio.create_task(self._load(), name="mycelia-jwks")
-            flight.add_done_callback(self._landed)
-        if patience is not None:
-            patience = max(0.0, patience - (self._clock() - self._tried_at))
-        await asyncio.wait({flight}, timeout=patience)
-        if not flight.done():
+            fetching = self._fetching = asyncio.create_task(self._load(), name="mycelia-jwks")
+            fetching.add_done_callback(self._ended)
+        if wait is not None:
+            wait = max(0.0, wait - (self._clock() - self._tried_at))
+        await asyncio.wait({fetching}, timeout=wait)
+        if not fetching.done():
             return
-        fault = asyncio.CancelledError() if flight.cancelled() else flight.exception()
-        if fault is not None and needed:
-            raise Unavailable(f"the keys at {self.url} cannot be read") from fault
+        error = asyncio.CancelledError() if fetching.cancelled() else fetching.exception()
+        if error is not None and is_needed:
+            raise Unavailable(f"the keys at {self.url} cannot be read") from error
 
-    def _landed(self, flight: asyncio.Task[None]) -> None:
-        if self._flight is flight:
-            self._flight = None
-        if not flight.cancelled() and (fault := flight.exception()) is not None:
-            logger.warning("the keys at %s cannot be read: %s", self.url, fault)
-
-    async def close(self) -> None:
-        """Ends a fetch that is under way; whoever waits for it gets Unavailable. Later calls fetch again."""
-        flight = self._flight
-        if flight is not None:
-            self._flight = None
-            self._tried_at = -inf
-            flight.cancel()
-            await asyncio.wait({flight})
+    def _ended(self, fetching: asyncio.Task[None]) -> None:
+        if self._fetching is fetching:
+            self._fetching = None
+        if not fetching.cancelled() and (error := fetching.exception()) is not None:
+            logger.warning("the keys at %s cannot be read: %s", self.url, error)
 
     async def _load(self) -> None:
         self.fetches += 1
         limits = self._limits
         try:
-            async with asyncio.timeout(limits.timeout + _MARGIN):  # for a fetch that does not heed its own
+            async with asyncio.timeout(limits.timeout + _MARGIN):
                 raw = await self._fetch(self.url, limits.timeout, limits.max_bytes)
-        except TimeoutError as fault:
-            raise Unavailable(f"{self.url} did not answer within {limits.timeout:g} s") from fault
+        except TimeoutError as error:
+            raise Unavailable(f"{self.url} did not answer within {limits.timeout:g} s") from error
         keys = read_key_set(raw)
         if not keys:
-            raise Unavailable(f"{self.url} lists no key that can check a signature")
-        self._keys, self._good_at = keys, self._clock()
+            raise Unavailable(f"{self.url} lists no key that can verify a signature")
+        self._keys, self._fetched_at = keys, self._clock()

@@ -1,6 +1,6 @@
-"""JSON Web Tokens (RFC 7519), checked by PyJWT under the rules of RFC 8725.
+"""JSON Web Tokens (RFC 7519), verified by PyJWT under the rules of RFC 8725.
 
-Needs the extra `mycelia[jwt]`.
+This module needs the extra `mycelia[jwt]`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mycelia.auth.jwks import Jwks
 from mycelia.auth.keys import ASYMMETRIC, SYMMETRIC, VerifyingKey, key_of
 from mycelia.errors import ConfigError, Unauthorized, Untimely
 
-import jwt  # isort: skip  # after `keys`, which says how to install it
+import jwt  # isort: skip  # after `keys`, whose ImportError names the extra to install
 
 __all__ = ["JwtAuthenticator", "JwtRules"]
 
@@ -26,10 +26,18 @@ _KID_LIMIT = 256
 
 @dataclass(frozen=True, slots=True)
 class JwtRules:
-    """What a token must say beside being signed: by whom, for whom, and when; and where its permissions stand.
+    """The rules for the claims of a token.
 
-    An `issuer` or `audience` of None is not asked for; a token that names an audience is then refused. `leeway` is in
-    seconds. Permissions come from `permissions_claim`: a list of texts, or one text of words as in `scope`.
+    Attributes:
+        issuer: The accepted issuers (`iss`); None accepts any issuer.
+        audience: The accepted audiences (`aud`); None accepts only tokens without an audience.
+        leeway: The accepted clock difference in seconds, 0 to 600.
+        permissions_claim: The claim with the permissions: a list of strings, or one string of words as in `scope`.
+        subject_claim: The claim with the subject.
+        require_expiry: True if a token must have an expiry (`exp`).
+
+    Raises:
+        ConfigError: The leeway is out of range.
     """
 
     issuer: str | Sequence[str] | None = None
@@ -45,11 +53,20 @@ class JwtRules:
 
 
 class JwtAuthenticator:
-    """Checks tokens with one key, or with the keys of an issuer.
+    """Verifies tokens with one key, or with the keys of an issuer.
 
-    `algorithms` must be given and is either HS… or public-key algorithms, never both: else somebody could use a public
-    key, which everybody has, as the secret of HS. The key is the configuration's or that of `jwks`; the token's header
-    picks among those and can bring none (`jwk`, `jku`, `x5u` are not read).
+    The header of a token chooses among these keys and cannot bring another one: `jwk`, `jku` and `x5u` are ignored.
+
+    Args:
+        algorithms: The accepted algorithms: either HS or public-key algorithms. With both kinds, an attacker could use
+            a public key as the secret of HS.
+        rules: The rules for claims.
+        key: A secret, or a public key in PEM. Give either `key` or `jwks`.
+        jwks: The key set of an issuer.
+        clock: Returns the time in seconds since the epoch.
+
+    Raises:
+        ConfigError: The algorithms, the key or their combination is invalid.
     """
 
     def __init__(
@@ -65,14 +82,24 @@ class JwtAuthenticator:
         if (key is None) is (jwks is None):
             raise ConfigError("key", "expected either key=… or jwks=…")
         if jwks is not None and self._algorithms[0] in SYMMETRIC:
-            raise ConfigError("jwks", "expected public-key algorithms: secrets are not published")
+            raise ConfigError("jwks", "expected public-key algorithms: a key set does not contain secrets")
         self._key = None if key is None else key_of(key, self._algorithms)
         self._jwks, self._clock = jwks, clock
         self._rules = rules or JwtRules()
         self._library = jwt.PyJWT({"enforce_minimum_key_length": True})
 
     async def authenticate(self, credential: Credential) -> Identity:
-        """Who the token was made for. Raises as `Authenticator.authenticate`."""
+        """Return the identity that the token proves.
+
+        Args:
+            credential: The credential of the client.
+
+        Raises:
+            NoCredential: The credential has no token.
+            Unauthorized: The token is invalid, or no key of the issuer fits.
+            Untimely: The token has expired or is not valid yet.
+            Unavailable: The keys of the issuer cannot be read.
+        """
         token = credential.required_token()
         if len(token) > TOKEN_BYTES:
             raise Unauthorized(f"expected a token of at most {TOKEN_BYTES} characters, got {len(token)}")
@@ -81,7 +108,7 @@ class JwtAuthenticator:
         return self._identity(self._claims(token, key, algorithm))
 
     async def close(self) -> None:
-        """Ends what it still fetches."""
+        """Cancel a fetch of keys that is running."""
         if self._jwks is not None:
             await self._jwks.close()
 
@@ -115,11 +142,11 @@ class JwtAuthenticator:
                 algorithms=[algorithm],
                 audience=rules.audience,
                 issuer=rules.issuer,
-                # Times are judged by our clock, in `_identity`.
+                # `_identity` checks the times, with the clock of this authenticator.
                 options={"verify_exp": False, "verify_nbf": False, "verify_iat": False, "require": required},
             )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as fault:
-            raise Unauthorized(f"the token is not good: {type(fault).__name__}") from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+            raise Unauthorized(f"the token is not valid: {type(error).__name__}") from None
         return claims
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
@@ -128,10 +155,10 @@ class JwtAuthenticator:
         if times.get("exp", now + 1) + rules.leeway <= now:
             raise Untimely("the token has expired")
         if max(times.get("nbf", now), times.get("iat", now)) - rules.leeway > now:
-            raise Untimely("the token is not good yet")
+            raise Untimely("the token is not valid yet")
         subject = claims[rules.subject_claim]
         if not is_subject(subject):
-            raise Unauthorized(f"expected the claim {rules.subject_claim!r} as a text")
+            raise Unauthorized(f"expected the claim {rules.subject_claim!r} as a string")
         expires_at = times["exp"] + rules.leeway if "exp" in times else None
         return Identity(subject, _permissions(claims, rules.permissions_claim), claims, expires_at)
 
@@ -141,12 +168,12 @@ def _checked(algorithms: Sequence[str]) -> tuple[str, ...]:
     if isinstance(algorithms, str) or not algorithms or any(each not in known for each in algorithms):
         raise ConfigError("algorithms", f"expected a list of {', '.join(known)}, got {algorithms!r}")
     if len({each in SYMMETRIC for each in algorithms}) > 1:
-        raise ConfigError("algorithms", "expected HS… or public-key algorithms, got both: one key cannot serve both")
+        raise ConfigError("algorithms", "expected HS or public-key algorithms, got both: a key is of one kind")
     return tuple(algorithms)
 
 
 def _time(name: str, value: object) -> float:
-    # A NaN is not at most anything; `isfinite` cannot look at an integer of 400 digits.
+    # Written so that a NaN fails. `isfinite` raises OverflowError for an integer of 400 digits.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 2**53:
         raise Unauthorized(f"expected the claim {name!r} in seconds since the epoch")
     return float(value)
@@ -158,4 +185,4 @@ def _permissions(claims: Mapping[str, Any], name: str) -> frozenset[str]:
         return frozenset(given.split())
     if isinstance(given, (list, tuple)) and all(isinstance(each, str) for each in given):
         return frozenset(given)
-    raise Unauthorized(f"expected the claim {name!r} as a text of words or a list of texts")
+    raise Unauthorized(f"expected the claim {name!r} as a string of words or a list of strings")

@@ -1,6 +1,6 @@
-"""Keys that check signatures, each with the algorithms that it may be used with (RFC 7517, RFC 7518).
+"""Keys that verify signatures, each with the algorithms that it may be used with (RFC 7517, RFC 7518).
 
-Which key fits which algorithm is decided here, by the key; what a token's header says can only pick among what fits.
+The key decides which algorithms fit. The header of a token can only choose among these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ try:
     import jwt
     from cryptography.hazmat.primitives.asymmetric import rsa
 except ImportError as missing:
-    raise ImportError("checking JWTs needs PyJWT with cryptography: pip install 'mycelia[jwt]'") from missing
+    raise ImportError("JWTs need PyJWT with cryptography: pip install 'mycelia[jwt]'") from missing
 
 from mycelia.errors import ConfigError, Unavailable
 
@@ -36,7 +36,7 @@ _FITS = {
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """A key, its id where it has one, and the algorithms that may be checked with it."""
+    """A key, its id (or None), and the algorithms that it may verify."""
 
     key: Any = field(repr=False)
     algorithms: frozenset[str]
@@ -44,7 +44,11 @@ class VerifyingKey:
 
 
 def key_of(given: str | bytes, algorithms: Iterable[str]) -> VerifyingKey:
-    """The secret (HS) or public key in PEM (everything else) of a configuration. Raises ConfigError."""
+    """Return the key of a configuration: a secret for HS algorithms, a public key in PEM for all others.
+
+    Raises:
+        ConfigError: The key does not fit all algorithms, is too short, or is a private key.
+    """
     raw = given.encode() if isinstance(given, str) else given
     library, prepared = jwt.PyJWS(), None
     for name in algorithms:
@@ -58,20 +62,23 @@ def key_of(given: str | bytes, algorithms: Iterable[str]) -> VerifyingKey:
         if weak is not None:
             raise ConfigError("key", f"too short for {name}: {weak}")
         if name not in SYMMETRIC and b"PRIVATE" in raw:
-            raise ConfigError("key", "expected a public key: who only checks tokens need not be able to make them")
+            raise ConfigError("key", "expected a public key, got a private one: this server only verifies tokens")
     return VerifyingKey(raw if name in SYMMETRIC else prepared, frozenset(algorithms))
 
 
 def read_key_set(raw: bytes) -> tuple[VerifyingKey, ...]:
-    """The signature keys of a JWK set (RFC 7517 §5). Raises Unavailable for what is none.
+    """Return the signature keys of a JWK set.
 
-    Keys that cannot be used (encryption, symmetric, unknown or weak ones) are passed over, as §5 asks.
+    Unusable keys (for encryption, symmetric, unknown or weak) are skipped, as RFC 7517 §5 requires.
+
+    Raises:
+        Unavailable: The document is not a JWK set.
     """
     try:
         listed = json.loads(raw)["keys"]
         found = [key for each in listed if isinstance(each, Mapping) and (key := _read(each)) is not None]
-    except (ValueError, KeyError, TypeError, RecursionError) as fault:
-        raise Unavailable("expected a JWK set: an object with a list of `keys`") from fault
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Unavailable("expected a JWK set: an object with a list of `keys`") from error
     return tuple(found)
 
 

@@ -1,4 +1,7 @@
-"""Logins that failed, by address: whoever goes on guessing, over ever new connections, is not asked about any more."""
+"""The login throttle: it delays a network whose credentials were rejected too often.
+
+A client that guesses credentials, over ever new connections, has to wait, even if a guess is right.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +11,47 @@ from time import monotonic
 from mycelia.errors import NoCredential, Untimely
 from mycelia.scheduling.rate_limiter import Rate, RateLimiter
 
-__all__ = ["FailedLogins", "is_guess"]
+__all__ = ["FailedLogins", "LoginThrottle", "is_guess"]
 
-_LONGEST = 10  # windows that an address may have to wait
+_MAX_WINDOWS = 10  # the longest wait of a network, in windows of the rate
 
 
-class FailedLogins:
-    """Counts the credentials of an address that were refused, and says for how long it may show no others.
+class LoginThrottle:
+    """Counts rejected credentials per network, and tells how long a network has to wait for its next attempt.
 
-    Who shows several at once has all of them judged, since nobody is to wait for another behind the same address; but
-    what was refused beyond the rate is counted as well, and is waited for: ten windows at the most. So guessing side by
-    side is no faster than one after the other.
+    The server checks all concurrent attempts of one network, so that users behind one NAT do not block each other.
+    Rejections beyond the rate still count and extend the wait, up to ten windows. Concurrent guesses are therefore no
+    faster than sequential ones.
+
+    Args:
+        rate: The number of rejected credentials per window. None switches the throttle off.
+        clock: Returns the time in seconds.
     """
 
-    __slots__ = ("_limiter", "_longest")
+    __slots__ = ("_limiter", "_max_wait")
 
     def __init__(self, rate: Rate | None, *, clock: Callable[[], float] = monotonic) -> None:
         self._limiter = None if rate is None else RateLimiter(rate.max_messages, rate.window, clock=clock)
-        self._longest = 0.0 if rate is None else rate.window * _LONGEST
+        self._max_wait = 0.0 if rate is None else rate.window * _MAX_WINDOWS
 
-    def wait(self, address: str) -> float:
-        """The seconds until a credential of this address is looked at again; 0 when it would be now.
+    def retry_after(self, network: str) -> float:
+        """Return the seconds until the server checks a credential of this network again; 0 if it does so now.
 
-        A peer without an address (a socket in the file system) is not counted.
+        A peer without an address, which uses a socket in the file system, never has to wait.
         """
-        return self._limiter.wait(address) if self._limiter is not None and address else 0.0
+        return self._limiter.wait(network) if self._limiter is not None and network else 0.0
 
-    def add(self, address: str) -> None:
-        """A credential of this address was refused."""
-        if self._limiter is not None and address and self._limiter.wait(address) < self._longest:
-            self._limiter.charge(address)
+    def record_failure(self, network: str) -> None:
+        """Count a rejected credential of this network."""
+        if self._limiter is not None and network and self._limiter.wait(network) < self._max_wait:
+            self._limiter.charge(network)
+
+    wait, add = retry_after, record_failure  # until realtime uses the new names
 
 
-def is_guess(fault: Exception) -> bool:
-    """Whether what was refused by `fault` counts: not what was missing, nor what is genuine and not of this time."""
-    return not isinstance(fault, (NoCredential, Untimely))
+def is_guess(error: Exception) -> bool:
+    """Return True if a rejection counts as a guess: the credential was present, and not just expired or too early."""
+    return not isinstance(error, (NoCredential, Untimely))
+
+
+FailedLogins = LoginThrottle  # until realtime uses the new name

@@ -1,4 +1,4 @@
-"""Texts for a log without the secrets that were at hand when they were made."""
+"""Redaction: removes the secrets of a credential from strings that go to a log."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ import traceback
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-from mycelia.auth import Credential
+from mycelia.auth.authenticator import Credential
 
-__all__ = ["hide", "secrets_of", "traceback_without"]
+__all__ = ["hide", "redact", "secrets_of", "traceback_without"]
 
-_SHORTEST_SECRET = 8  # a cookie that says "1" is none, and blanking it out would make a log unreadable
-_HIDDEN = "***"
+_MIN_SECRET_LENGTH = 8  # A shorter cookie, such as "1", is no secret. Its redaction would make a log unreadable.
+_REDACTED = "***"
 
 
-def hide(text: str, secrets: Iterable[str]) -> str:
-    """`text` with every secret in it blanked out, also as `repr`, a URL or a form would spell it."""
-    for secret in sorted({spelled for each in secrets for spelled in _spellings(each)}, key=len, reverse=True):
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with every secret replaced, also as `repr`, a URL or a form encodes the secret."""
+    for secret in sorted({encoded for each in secrets for encoded in _encodings(each)}, key=len, reverse=True):
         if secret:
-            text = text.replace(secret, _HIDDEN)
+            text = text.replace(secret, _REDACTED)
     return text
 
 
-def _spellings(secret: str) -> tuple[str, ...]:
-    raw = secret.encode(errors="replace")  # of half a surrogate pair, which no URL can spell
-    return secret, repr(secret)[1:-1], quote(raw), quote(raw, safe=""), quote_plus(raw)
-
-
-def traceback_without(fault: BaseException, secrets: Iterable[str]) -> str:
-    """The traceback of an exception that somebody else raised, who may have put a secret into its text."""
-    return hide("".join(traceback.format_exception(fault)), secrets)
+def traceback_without(error: BaseException, secrets: Iterable[str]) -> str:
+    """Return the traceback of an exception without the secrets. Foreign code may put a secret into its message."""
+    return redact("".join(traceback.format_exception(error)), secrets)
 
 
 def secrets_of(credential: Credential) -> list[str]:
-    """What of a credential is to be blanked out."""
-    values = [each for each in credential.cookies.values() if len(each) >= _SHORTEST_SECRET]
+    """Return the secrets of a credential: its token and its long cookies."""
+    values = [each for each in credential.cookies.values() if len(each) >= _MIN_SECRET_LENGTH]
     return values if credential.token is None else [credential.token, *values]
+
+
+def _encodings(secret: str) -> tuple[str, ...]:
+    raw = secret.encode(errors="replace")  # A lone surrogate cannot be part of a URL.
+    return secret, repr(secret)[1:-1], quote(raw), quote(raw, safe=""), quote_plus(raw)
+
+
+hide = redact  # until realtime uses the new name

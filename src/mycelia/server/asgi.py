@@ -1,104 +1,131 @@
-"""`subsystem.asgi`: the subsystem as an ASGI 3 application, whoever serves it."""
+"""`subsystem.asgi`: the subsystem as an ASGI 3 application, for its own HTTP server or for another one."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from mycelia.asgi.scope import NOT_SERVING, Receive, Scope, Send, answer, refuse
 from mycelia.errors import ConfigError
+from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.protocol.ws.handshake import HttpReply
-from mycelia.serving.lifespan import Reminder, live
+from mycelia.serving.lifespan import NotStartedWarning, run_lifespan
 
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
-    from mycelia.server.subsystem import ServerSubsystem
+__all__ = ["CanTake", "HttpService", "ServerApplication"]
 
-__all__ = ["CanTake", "ServerApplication"]
-
-_NO_SOCKETS = HttpReply(404, b"there is no WebSocket here\n")
+_NO_WEBSOCKETS = HttpReply(404, b"there is no WebSocket here\n")
 
 
 @runtime_checkable
 class CanTake(Protocol):
-    """An ASGI application of a neighbour that says which requests are for it, as `WebSocketSubsystem.asgi` does."""
+    """The ASGI application of another subsystem that knows its requests, as `WebSocketSubsystem.asgi` does."""
 
-    def takes(self, scope: Scope) -> bool: ...
+    def takes(self, scope: Scope) -> bool:
+        """Return True if a request is for this application."""
 
     async def close(self) -> None:
-        """Ends the connections that it has, for their server stops; returns when they are gone, or time is up."""
+        """Close all connections, because their server stops. Return when they are gone or time is up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-class ServerApplication:
-    """Gives each request to whom it is for: a mounted application, the endpoints of a WebSocketSubsystem of the same
-    system, or the routes and files of the subsystem.
+class HttpService(Protocol):
+    """The part of the server facet that the ASGI application uses."""
 
-    At the root of a server it enters the message system at `lifespan.startup` and leaves it at `lifespan.shutdown`;
-    then nothing listens but that server, whatever `server.type` says.
+    @property
+    def is_closing(self) -> bool:
+        """Return True while the port is being closed. No WebSocket may be opened then."""
+
+    def is_running(self) -> bool:
+        """Return True if the server is running."""
+
+    def mounted(self, scope: Scope) -> tuple[Any, Scope] | None:
+        """Return the mounted application for a request, and the scope for it."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+
+
+class ServerApplication:
+    """An ASGI application that passes each request to the part that answers it.
+
+    The parts are the mounted applications, the endpoints of a WebSocketSubsystem in the same system, and the routes and
+    files of the subsystem.
+
+    At the root of another server, it starts the message system at `lifespan.startup` and stops it at
+    `lifespan.shutdown`. The subsystem then does not listen itself, whatever `server.type` is.
+
+    Args:
+        subsystem: The ServerSubsystem.
+        with_sockets: True if the endpoints of a WebSocketSubsystem are served, too (`server.sockets`).
+
+    Attributes:
+        is_hosted: True while another server runs the system through the lifespan.
     """
 
-    def __init__(self, subsystem: ServerSubsystem) -> None:
-        self._subsystem, self._reminder = subsystem, Reminder(subsystem)
-        self._neighbours: list[BaseSubsystem] = []  # who was there when `_sockets` was looked for
+    def __init__(self, subsystem: BaseSubsystem, with_sockets: bool) -> None:
+        self.is_hosted = False
+        self._subsystem, self._with_sockets = subsystem, with_sockets
+        self._not_started = NotStartedWarning(subsystem)
+        self._neighbours: list[BaseSubsystem] = []  # the subsystems among which `_sockets` was found
         self._sockets: CanTake | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope. Raise ValueError for an unknown type of scope."""
         kind = scope["type"]
         if kind == "lifespan":
-            self._subsystem.hosted = True
+            self.is_hosted = True
             try:
-                await live(self._subsystem, receive, send)
+                await run_lifespan(self._subsystem, receive, send)
             finally:
-                self._subsystem.hosted = False
+                self.is_hosted = False
         elif kind in ("websocket", "http"):
             await self._serve(scope, receive, send)
         else:
             raise ValueError(f"expected a scope of type lifespan, websocket or http, got {kind!r}")
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        facet = self._subsystem.find("server")
-        found = None if facet is None else facet.mounted(scope)
-        if found is not None:
-            await found[0](found[1], receive, send)
-            return
-        closing = facet is not None and facet.closing
-        sockets = None if closing else self.sockets()
-        if sockets is not None and (scope["type"] == "websocket" or sockets.takes(scope)):
-            await sockets(scope, receive, send)  # a WebSocket that it does not take is told so there
-        elif scope["type"] == "http" and facet is not None and facet.is_running():
-            await facet.dispatch.serve(scope, receive, send)
-        else:
-            self._reminder.remind()
-            reply = _NO_SOCKETS if scope["type"] == "websocket" and not closing else NOT_SERVING
-            with suppress(OSError):  # it left without its answer
-                await (answer if scope["type"] == "http" else refuse)(scope, send, reply)
-
     async def close_sockets(self) -> None:
-        """Ends the connections of `sockets`."""
+        """Close the connections of the WebSocketSubsystem that this application serves."""
         sockets = self.sockets()
         if sockets is not None:
             await sockets.close()
 
     def sockets(self) -> CanTake | None:
-        """The endpoints of the system's other subsystems that ASGI servers can serve; None for none.
+        """Return the application of the first other subsystem that ASGI servers can serve; None if there is none.
 
-        They are found by what they offer, so that HTTP need not know WebSockets.
+        The search goes by the attribute `asgi`, so that HTTP does not depend on WebSockets.
         """
         system = self._subsystem.ms
-        if system is None or not self._subsystem.with_sockets:
+        if system is None or not self._with_sockets:
             return None
         neighbours = [*system.subsystems.values()]
         if neighbours != self._neighbours:
-            offered = (_offered(each) for each in neighbours if each is not self._subsystem)
+            offered = (_application_of(each) for each in neighbours if each is not self._subsystem)
             self._sockets = next((each for each in offered if isinstance(each, CanTake)), None)
             self._neighbours = neighbours
         return self._sockets
 
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service: HttpService | None = self._subsystem.find("server")
+        mounted = None if service is None else service.mounted(scope)
+        if mounted is not None:
+            await mounted[0](mounted[1], receive, send)
+            return
+        is_closing = service is not None and service.is_closing
+        sockets = None if is_closing else self.sockets()
+        if sockets is not None and (scope["type"] == "websocket" or sockets.takes(scope)):
+            await sockets(scope, receive, send)  # It also rejects a WebSocket whose path it does not have.
+        elif scope["type"] == "http" and service is not None and service.is_running():
+            await service.serve(scope, receive, send)
+        else:
+            self._not_started.warn()
+            reply = _NO_WEBSOCKETS if scope["type"] == "websocket" and not is_closing else NOT_SERVING
+            with suppress(OSError):  # The client disconnected.
+                await (answer if scope["type"] == "http" else refuse)(scope, send, reply)
 
-def _offered(subsystem: BaseSubsystem) -> object:
+
+def _application_of(subsystem: BaseSubsystem) -> object:
     try:
         return getattr(subsystem, "asgi", None)
-    except ConfigError:  # none of its endpoints is of such a type
+    except ConfigError:  # It has no endpoint that an ASGI server can serve.
         return None

@@ -1,84 +1,54 @@
 """The configuration of a ServerSubsystem: frozen sections, each with safe defaults.
 
-Read as that of the WebSocketSubsystem: seconds and snake_case in Python, milliseconds under camelCase names; an unknown
-key, or one key in both spellings, is a ConfigError that names it.
+The rules are those of the WebSocketSubsystem. In Python, durations are seconds and names are snake_case. Under
+camelCase keys, durations are milliseconds. An unknown key, or one key in both spellings, is a ConfigError.
 """
 
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
-from mycelia.auth import Authenticator
-from mycelia.auth.credential_check import settled_mode
-from mycelia.config.sections import (
-    below,
-    between,
-    check_fields,
-    mapping,
-    octal,
-    one_of_sections,
-    rate_of,
-    seconds,
-    section,
-)
+from mycelia.config.sections import below, between, check_fields, mapping, one_of_sections, rate_of, seconds, section
 from mycelia.errors import ConfigError
-from mycelia.net.certificates import TlsConfig, read_tls
-from mycelia.net.listen_address import check_one_place, check_place
-from mycelia.net.peer_rules import check_names, check_proxies
+from mycelia.net.listen_address import check_one_place
+from mycelia.net.peer_rules import check_proxies
 from mycelia.observability.error_log import ErrorsConfig
 from mycelia.scheduling.rate_limiter import Rate
-from mycelia.server.engines.base import ENGINES
+from mycelia.server.engines.registry import HTTP_ENGINES
+from mycelia.serving.config import BaseAuthenticationConfig, ListenConfig
 
-__all__ = [
-    "HOST",
-    "PORT",
-    "AuthenticationConfig",
-    "Config",
-    "HealthConfig",
-    "HttpLimits",
-    "ServerConfig",
-    "load_config",
-]
+__all__ = ["AuthenticationConfig", "Config", "HealthConfig", "HttpLimits", "ServerConfig", "load_config"]
 
-HOST = "0.0.0.0"
-PORT = 8000
 _FAILED_LOGINS = Rate(20, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
-class ServerConfig:
-    """Where and with which HTTP server to listen, and what is served beside routes (section `server`)."""
+class ServerConfig(ListenConfig):
+    """The listen address, the HTTP server, and what it serves besides routes (section `server`)."""
+
+    section: ClassVar[str] = "server"
+    default_host: ClassVar[str] = "0.0.0.0"
+    default_port: ClassVar[int] = 8000
 
     type: str = "uvicorn"
-    host: str | tuple[str, ...] = HOST
-    port: int = PORT
-    unix_socket: str | None = None
-    socket_mode: str = octal("600")
-    tls: TlsConfig | ssl.SSLContext | None = None
+    host: str | tuple[str, ...] = default_host
+    port: int = default_port
     static: Mapping[str, str] = field(default_factory=dict)
     sockets: bool = True
-    allowed_origins: tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ()
     keep_headers: tuple[str, ...] = ("user-agent",)
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields("server", self)
-        if self.type not in ENGINES:
-            raise ConfigError("server.type", f"unknown server {self.type!r}; known: {', '.join(ENGINES)}")
-        between("server.port", self.port, 0, 65535)
+        if self.type not in HTTP_ENGINES:
+            raise ConfigError("server.type", f"unknown server {self.type!r}; known: {', '.join(HTTP_ENGINES)}")
         if not isinstance(self.sockets, bool):
             raise ConfigError("server.sockets", f"expected true or false, got {self.sockets!r}")
-        with below("server"):
-            object.__setattr__(self, "tls", read_tls(self.tls))
-            check_place(self, HOST, PORT)
-            check_names(self.allowed_origins, self.allowed_hosts)
+        self.check_listen()
         for prefix, folder in mapping("server.static", self.static).items():
-            _check_prefix("server.static", prefix)
+            _check_path("server.static", prefix)
             if not isinstance(folder, str) or not folder:
                 raise ConfigError("server.static", f"expected the path of a folder for {prefix!r}, got {folder!r}")
             if not os.path.isdir(folder):
@@ -90,7 +60,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """How much requests may have (section `limits`); 0 or None is none."""
+    """The limits of requests (section `limits`); 0 or None switches a limit off."""
 
     max_body: int = 1024 * 1024
     max_requests: int = 1000
@@ -122,7 +92,7 @@ class HttpLimits:
 
 @dataclass(frozen=True, slots=True)
 class HealthConfig:
-    """Under which paths probes ask, and how much they are told (section `health`); None for no such path."""
+    """The paths of probes, and how much they report (section `health`); None switches a probe off."""
 
     health: str | None = "/health"
     ready: str | None = "/ready"
@@ -133,29 +103,24 @@ class HealthConfig:
         check_fields("health", self)
         for name in ("health", "ready", "live"):
             if (path := getattr(self, name)) is not None:
-                _check_prefix(f"health.{name}", path)
+                _check_path(f"health.{name}", path)
 
 
 @dataclass(frozen=True, slots=True)
-class AuthenticationConfig:
-    """Who must be known, and by whom (section `authentication`).
+class AuthenticationConfig(BaseAuthenticationConfig):
+    """The authentication of clients: the authenticator, its deadline, and whether it is required (section `authentication`).
 
-    `mode` "auto" becomes "required" with an authenticator and "off" without.
+    The `mode` "auto" becomes "required" with an authenticator and "off" without one.
     """
 
-    authenticator: Authenticator | None = None
-    mode: str = "auto"
-    deadline: float = seconds(10.0)
-
     def __post_init__(self) -> None:
-        check_fields("authentication", self)
-        object.__setattr__(self, "mode", settled_mode(self.authenticator, self.mode))
+        self.check_authentication()
         between("authentication.deadline", self.deadline, 0.001, 86400.0, " seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All sections; a field here is a section of that name."""
+    """All sections. Each field is the section of that name."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
     limits: HttpLimits = field(default_factory=HttpLimits)
@@ -165,7 +130,7 @@ class Config:
 
 
 def load_config(given: Config | Mapping[str, Any] | None) -> Config:
-    """The configuration that `given` describes. Raises ConfigError naming the key and what would be right."""
+    """Return the configuration from a mapping. Raise ConfigError for an invalid key or value."""
     if isinstance(given, Config):
         return given
     sections = mapping("config", {} if given is None else given)
@@ -177,6 +142,6 @@ def load_config(given: Config | Mapping[str, Any] | None) -> Config:
     return Config(**{name: section(name, kinds[name], value) for name, value in sections.items()})
 
 
-def _check_prefix(key: str, path: object) -> None:
+def _check_path(key: str, path: object) -> None:
     if not isinstance(path, str) or not path.startswith("/") or any(sign in path for sign in "?#\\\0"):
         raise ConfigError(key, f"expected a path such as '/assets', got {path!r}")

@@ -1,4 +1,4 @@
-"""Where a ServerSubsystem listens: what that asks of its engine, its sockets and certificate, and the run of it."""
+"""The endpoint of a ServerSubsystem: what it requires of its engine, its certificates, and its run on sockets."""
 
 from __future__ import annotations
 
@@ -11,49 +11,42 @@ from mycelia.net.capabilities import Asked, check_asked
 from mycelia.net.certificates import Certificates, TlsConfig
 from mycelia.net.listen_address import asked_of_place
 from mycelia.net.sockets import SocketFile, bind_sockets
-from mycelia.server.config import HOST, PORT, Config, ServerConfig
-from mycelia.server.engines.base import (
-    ABILITIES,
-    BACKLOG,
-    Application,
-    EngineOptions,
-    HttpEngine,
-    engines_that,
-    load_engine,
-)
+from mycelia.server.config import Config, ServerConfig
+from mycelia.server.engines.registry import http_engines_with, load_http_engine
+from mycelia.server.engines.seam import BACKLOG, CAPABILITIES, Application, HttpEngine, HttpEngineOptions
 
-__all__ = ["Listening", "certificates_of", "check_abilities", "check_renewal", "engine_options"]
+__all__ = ["RunningServer", "certificates_of", "check_capabilities", "check_renewal", "engine_options"]
 
 
-def check_abilities(server: ServerConfig) -> None:
-    """Raises ConfigError for what the engine of a configuration cannot do, naming those that can.
+def check_capabilities(server: ServerConfig) -> None:
+    """Raise ConfigError for a setting that the engine does not support. The error names the engines that do.
 
-    EngineError where the library of the engine is not installed, unless nothing is asked of it. With "asgi" a host or
-    port would be overlooked.
+    With the type "asgi" a host or port would have no effect, so that it is an error, too. Raise EngineError if the
+    library of the engine is not installed. The library is loaded only for settings that not every engine supports.
     """
     tls = server.tls
-    asked = (
-        *asked_of_place(server, HOST, PORT, owned=server.type == "asgi"),
+    requests = (
+        *asked_of_place(server, server.default_host, server.default_port, owned=server.type == "asgi"),
         Asked("context", "tls", isinstance(tls, ssl.SSLContext)),
         Asked("password", "tls.password", isinstance(tls, TlsConfig) and tls.password is not None),
     )
-    if any(each.asked for each in asked):
-        able = frozenset[str]() if server.type == "asgi" else load_engine(server.type).abilities
+    if any(each.asked for each in requests):
+        capabilities = frozenset[str]() if server.type == "asgi" else load_http_engine(server.type).capabilities
         with below("server"):
-            check_asked(f"the server {server.type!r}", able, asked, ABILITIES, engines_that)
+            check_asked(f"the server {server.type!r}", capabilities, requests, CAPABILITIES, http_engines_with)
 
 
 def certificates_of(server: ServerConfig) -> Certificates | None:
-    """The certificates of a configuration, read now, for what its engine speaks; None without TLS."""
+    """Return the certificates of a configuration for the protocols of its engine; None without TLS."""
     if server.tls is None:
         return None
-    return Certificates("server", (server,), load_engine(server.type).protocols)
+    return Certificates("server", (server,), load_http_engine(server.type).protocols)
 
 
-def engine_options(config: Config, certificates: Certificates | None) -> EngineOptions:
-    """What the engine of a configuration is told at its start."""
+def engine_options(config: Config, certificates: Certificates | None) -> HttpEngineOptions:
+    """Return the options for the start of the engine."""
     server = config.server
-    return EngineOptions(
+    return HttpEngineOptions(
         tls=None if certificates is None else certificates.lasting(server),
         tls_files=server.tls if isinstance(server.tls, TlsConfig) else None,
         close_timeout=config.limits.close_timeout,
@@ -62,27 +55,33 @@ def engine_options(config: Config, certificates: Certificates | None) -> EngineO
 
 
 def check_renewal(server: ServerConfig) -> None:
-    """Raises ConfigError where the engine of a configuration keeps the certificate that it has read at its start."""
+    """Raise ConfigError if the engine cannot renew its certificate while it runs."""
     with below("server"):
-        able = load_engine(server.type).abilities
-        check_asked(f"the server {server.type!r}", able, [Asked("renewal", "tls", True)], ABILITIES, engines_that)
+        capabilities = load_http_engine(server.type).capabilities
+        requests = [Asked("renewal", "tls", True)]
+        check_asked(f"the server {server.type!r}", capabilities, requests, CAPABILITIES, http_engines_with)
 
 
-class Listening:
-    """A running server: its engine, its addresses, and its file where it listens in the file system."""
+class RunningServer:
+    """A running HTTP server: its engine, its TCP addresses, and its socket file if it listens in the file system."""
 
     def __init__(self, engine: HttpEngine, addresses: list[tuple[str, int]], file: SocketFile | None) -> None:
         self.addresses = addresses
         self._engine, self._file = engine, file
 
     @classmethod
-    async def begin(cls, server: ServerConfig, application: Application, options: EngineOptions) -> Listening:
-        """Listens, or raises: EngineError for a library that is not installed, the `OSError` of a failed bind.
+    async def start(cls, server: ServerConfig, application: Application, options: HttpEngineOptions) -> RunningServer:
+        """Bind the sockets, start the engine on them, and return the running server.
 
-        Where it is cancelled the start comes to its end first: libraries leave sockets behind in the middle of it. One
-        that is cancelled again waits no more, and all the same nothing is left in the end.
+        After a cancellation, the library finishes its start and then stops, because libraries leak sockets if they are
+        cancelled during their start. After a second cancellation the caller waits no longer, and the cleanup continues
+        in the background.
+
+        Raises:
+            EngineError: The library of the engine is not installed.
+            OSError: The sockets cannot be bound.
         """
-        engine, file = load_engine(server.type), None
+        engine, file = load_http_engine(server.type), None
         if server.unix_socket is None:
             sockets = await bind_sockets(server.host, server.port, BACKLOG)
             names = [sock.getsockname() for sock in sockets]
@@ -92,23 +91,23 @@ class Listening:
             sockets, names = [file.sock], []
         for sock in sockets:
             sock.setblocking(False)
-        listening = cls(engine, [(str(host), int(port)) for host, port, *_ in names], file)
+        running = cls(engine, [(str(host), int(port)) for host, port, *_ in names], file)
         starting = asyncio.create_task(engine.start(application, sockets, options), name="mycelia-start")
         try:
             await asyncio.shield(starting)
         except BaseException:
-            await asyncio.shield(asyncio.create_task(listening._abandon(starting, sockets), name="mycelia-abandon"))
+            await asyncio.shield(asyncio.create_task(running._abandon(starting, sockets), name="mycelia-abandon"))
             raise
-        return listening
+        return running
 
     async def stop(self) -> None:
-        """Takes no more connections, lets those that are answered finish, as the options say, and closes."""
+        """Take no new connections, wait for running requests as the options say, and close all connections."""
         if self._file is not None:
             self._file.remove()
         await self._engine.stop()
 
     async def _abandon(self, starting: asyncio.Task[None], sockets: list[socket.socket]) -> None:
-        """Ends what a start has begun."""
+        """Wait for the end of a failed or cancelled start, and release what it holds."""
         if self._file is not None:
             self._file.remove()
         try:

@@ -1,67 +1,73 @@
-"""What clients of HTTP may call, said at the start, with warnings: what nobody answers, what anybody may change."""
+"""The exposure report of HTTP routes: all routes, those without a handler, and those without protection."""
 
 from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from mycelia.errors import InvalidPath
 from mycelia.kernel.building.lifecycle import State
 from mycelia.kernel.routing.path import Pattern
-from mycelia.server.requests.router import SAFE, HttpRoute
+from mycelia.kernel.system import MessageSystem
+from mycelia.server.router import SAFE_METHODS, HttpRoute
+from mycelia.serving.exposure_report import log_exposure
 
-if TYPE_CHECKING:
-    from mycelia.server.core import Runtime
-
-__all__ = ["announce"]
+__all__ = ["report_exposure"]
 
 logger = logging.getLogger("mycelia.server")
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
 
-def announce(runtime: Runtime) -> None:
-    """Logs every route with its target, those whose target is not there, and those that let strangers change things."""
-    routes = sorted(runtime.router, key=lambda each: (each.path, each.method))
-    shown = ", ".join(f"{each.text} → {each.target}" for each in routes)
-    logger.info("clients of HTTP may call: %s", shown or "nothing")
-    lost = [f"{each.text} → {each.target}" for each in routes if not _answered(runtime, each)]
-    if lost:
-        logger.warning("nobody answers yet, hence 404 until a subsystem registers the path: %s", ", ".join(lost))
-    if runtime.config.authentication.mode == "required":
-        return
-    unsafe = [each.text for each in routes if each.method not in SAFE and _open(runtime, each)]
-    if unsafe:
+def report_exposure(routes: Iterable[HttpRoute], system: MessageSystem, *, is_required: bool) -> None:
+    """Log every route with its target. Warn about targets without a handler, and about unprotected routes.
+
+    Args:
+        routes: The HTTP routes.
+        system: Finds the routes of the targets.
+        is_required: True if every client must authenticate. Then no route is unprotected.
+    """
+    ordered = sorted(routes, key=lambda each: (each.path, each.method))
+    without_handler = [_named(each) for each in ordered if not _has_handler(each, system)]
+    if without_handler:
         logger.warning(
-            "anybody may call, without being known: %s; authenticated=True or requires=… closes a route to strangers, "
-            "and safe=True of its Mycelia route says that it changes nothing, so that it is not named here",
-            ", ".join(unsafe),
+            "HTTP routes without a handler (they return 404 until a subsystem registers the target): %s",
+            ", ".join(without_handler),
         )
+    changing = [] if is_required else [each for each in ordered if each.method not in SAFE_METHODS]
+    unprotected = [each.text for each in changing if _is_unprotected(each, system)]
+    protection = "authenticated=True or requires=…"
+    log_exposure(logger, "HTTP clients", [_named(each) for each in ordered], unprotected, protection)
 
 
-def _answered(runtime: Runtime, http: HttpRoute) -> bool:
-    """Whether the target leads to some route that is there now, whatever its parameters are filled with."""
-    target = Pattern.parse(http.target)
-    owner = runtime.system.find(target.subsystem)
+def _named(route: HttpRoute) -> str:
+    return f"{route.text} → {route.target}"
+
+
+def _has_handler(route: HttpRoute, system: MessageSystem) -> bool:
+    """Return True if the target may match an existing route, whatever values its parameters have."""
+    target = Pattern.parse(route.target)
+    owner = system.find(target.subsystem)
     if owner is None or owner.state is not State.BUILT:
         return False
-    return any(_meet(target, each.pattern) for each in owner.routes)
+    return any(_overlap(target, each.pattern) for each in owner.routes)
 
 
-def _meet(target: Pattern, other: Pattern) -> bool:
-    """Whether some path is for both patterns, which are of one subsystem; the target has no `*`."""
+def _overlap(target: Pattern, other: Pattern) -> bool:
+    """Return True if some path matches both patterns of one subsystem. The target has no `*`."""
     wanted, given = target.segments, other.segments
     if len(wanted) <= len(given) if other.rest else len(wanted) != len(given):
         return False
     return all(one is None or two is None or one == two for one, two in zip(wanted, given, strict=False))
 
 
-def _open(runtime: Runtime, http: HttpRoute) -> bool:
-    if http.door.authenticated or http.door.requires:
+def _is_unprotected(route: HttpRoute, system: MessageSystem) -> bool:
+    """Return True if neither the HTTP route nor its target asks for an authenticated client or a permission."""
+    if route.guard.authenticated or route.guard.requires:
         return False
     try:
-        found = runtime.system.match(_PARAMETER.sub("x", http.target))
+        found = system.match(_PARAMETER.sub("x", route.target))
     except InvalidPath:
         return True
     return found is None or not (found[0].authenticated or found[0].requires or found[0].safe)

@@ -1,4 +1,4 @@
-"""The lifespan of an ASGI server, as that of a message system; and what is said where nobody enters that."""
+"""The lifespan of an ASGI server: it starts and stops the message system of a subsystem."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from mycelia.errors import BuildError
 from mycelia.kernel.building.lifecycle import State
 from mycelia.kernel.subsystem import BaseSubsystem
 
-__all__ = ["Reminder", "live"]
+__all__ = ["NotStartedWarning", "run_lifespan"]
 
-logger = logging.getLogger("mycelia.edge")
+logger = logging.getLogger("mycelia.serving")
 
 
-async def live(subsystem: BaseSubsystem, receive: Receive, send: Send) -> None:
-    """Runs the system of a subsystem for as long as the server runs (ASGI lifespan)."""
+async def run_lifespan(subsystem: BaseSubsystem, receive: Receive, send: Send) -> None:
+    """Run the message system of a subsystem from `lifespan.startup` to `lifespan.shutdown`."""
     await receive()
     started = False
     try:
         system = subsystem.ms
         if system is None:
-            raise BuildError(subsystem.name, "expected ms=MessageSystem(…): the system is what is started")
+            raise BuildError(subsystem.name, "expected ms=MessageSystem(…): the lifespan starts this system")
         async with system:
             await send({"type": "lifespan.startup.complete"})
             started = True
             await receive()
     except Exception as error:
         what = "shutdown" if started else "startup"
-        logger.exception("lifespan %s failed", what)
+        logger.exception("lifespan %s of subsystem %r failed", what, subsystem.name)
         await send({"type": f"lifespan.{what}.failed", "message": f"{type(error).__name__}: {error}"})
     else:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-class Reminder:
-    """Says once, in the log, that requests come while the system has never been entered.
+class NotStartedWarning:
+    """Warns once if requests come although the message system has never been started.
 
-    That is the lifespan forgotten in the host of a mounted application. Once the system has been entered its requests
-    are refused on purpose, before the end and after it.
+    The usual cause is a host application that mounts this one and does not start the system in its own lifespan. After
+    the first start there is no warning: requests before the end of a start and after a stop are refused on purpose.
     """
 
     def __init__(self, subsystem: BaseSubsystem) -> None:
         self._subsystem = subsystem
-        self._said = False
+        self._warned = False
 
-    def remind(self) -> None:
-        """Called for a request that finds nobody to serve it."""
-        if not self._said and self._subsystem.state is State.NEW:
-            self._said = True
+    def warn(self) -> None:
+        """Log the warning, if it applies. The caller has refused a request because the subsystem is not running."""
+        if not self._warned and self._subsystem.state is State.NEW:
+            self._warned = True
             logger.warning(
-                "a request for subsystem %r came before the message system was started, and is refused: "
-                "enter the system in the lifespan of the application that this one is mounted in (async with system)",
+                "A request for subsystem %r came before the message system was started; the server answered 503. "
+                "If another application mounts this one, start the system in its lifespan: `async with system`.",
                 self._subsystem.name,
             )

@@ -11,7 +11,7 @@ from mycelia.errors import ConfigError
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.realtime.config.config import load_config
 from mycelia.realtime.endpoint import served
-from mycelia.serving.lifespan import Reminder, live
+from mycelia.serving.lifespan import NotStartedWarning, run_lifespan
 from mycelia.transports.seam import CanServe
 from mycelia.transports.socketio.uvicorn_bridge import CanBridge, ProtocolSwitch, UvicornBridge
 
@@ -32,7 +32,7 @@ class AsgiApplication:
     def __init__(self, subsystem: BaseSubsystem) -> None:
         """Raises ConfigError when no endpoint is of a type that ASGI servers can serve."""
         config = load_config(subsystem.config)
-        self._subsystem, self._reminder = subsystem, Reminder(subsystem)
+        self._subsystem, self._not_started = subsystem, NotStartedWarning(subsystem)
         self._served = served(config.websocket)
         if not self._served:
             types = ", ".join(each.type for each in config.websocket)
@@ -42,7 +42,7 @@ class AsgiApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "lifespan":
-            await live(self._subsystem, receive, send)
+            await run_lifespan(self._subsystem, receive, send)
         elif kind in ("websocket", "http"):
             await self._serve(scope, receive, send)
         else:
@@ -95,7 +95,7 @@ class AsgiApplication:
         if isinstance(engine, CanServe):
             await engine.serve(scope, receive, send, path)
             return
-        self._reminder.remind()
+        self._not_started.warn()
         with suppress(OSError):  # it left without its answer
             await (answer if scope["type"] == "http" else refuse)(scope, send, NOT_SERVING)
 

@@ -148,14 +148,14 @@ def test_a_path_that_could_be_read_in_two_ways_is_refused(raw: bytes, good: bool
     path = unquote_to_bytes(raw).decode("utf-8", "replace")
     scope = {"path": path, "raw_path": raw}
     if good:
-        assert checked_path(scope) == path_of(scope) == encoded(path)
+        assert checked_path(scope) == path and path_of(scope) == encoded(path)
         return
     with pytest.raises(InvalidPath):
         checked_path(scope)
 
 
 def test_what_a_server_does_not_show_raw_is_judged_decoded() -> None:
-    assert checked_path({"path": "/a b"}) == "/a%20b"
+    assert checked_path({"path": "/a b"}) == "/a b"
     for path in ("/a\0", "/a\\b"):
         with pytest.raises(InvalidPath):
             checked_path({"path": path})

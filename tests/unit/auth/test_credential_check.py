@@ -6,15 +6,15 @@ import pytest
 
 from mycelia import ConfigError, NoCredential, Unauthorized, Untimely
 from mycelia.auth import Credential, Identity, TokenAuthenticator
-from mycelia.auth.credential_check import Judge, cookie_origins, settled_mode
-from mycelia.auth.login_throttle import FailedLogins
+from mycelia.auth.credential_check import CredentialChecker, cookie_origins, settled_mode
+from mycelia.auth.login_throttle import LoginThrottle
 from mycelia.scheduling.rate_limiter import Rate
 
 NOW = 1000.0
 
 
-def judge(found: Any) -> tuple[Judge, FailedLogins]:
-    failures = FailedLogins(Rate(1, 60.0))
+def checker(found: Any) -> tuple[CredentialChecker, LoginThrottle]:
+    throttle = LoginThrottle(Rate(1, 60.0))
 
     class Says:
         async def authenticate(self, credential: Credential) -> Any:
@@ -22,7 +22,7 @@ def judge(found: Any) -> tuple[Judge, FailedLogins]:
                 raise found
             return found
 
-    return Judge(Says(), failures, lambda: NOW), failures
+    return CredentialChecker(Says(), throttle, lambda: NOW), throttle
 
 
 @pytest.mark.parametrize(
@@ -40,22 +40,22 @@ def judge(found: Any) -> tuple[Judge, FailedLogins]:
     ids=lambda value: type(value).__name__ if not isinstance(value, (bool, type)) else None,
 )
 async def test_what_becomes_of_an_answer(found: Any, error: type[Exception] | None, counted: bool) -> None:
-    judged, failures = judge(found)
+    checks, throttle = checker(found)
     if error is None:
-        assert await judged.judge(Credential("x"), "net") is found
+        assert await checks.check(Credential("x"), "net") is found
     else:
         with pytest.raises(error):
-            await judged.judge(Credential("x"), "net")
-    assert bool(failures.wait("net")) is counted
+            await checks.check(Credential("x"), "net")
+    assert bool(throttle.retry_after("net")) is counted
 
 
 async def test_what_is_not_looked_at() -> None:
-    judged, failures = judge(Identity("ada"))
+    checks, throttle = checker(Identity("ada"))
     with pytest.raises(NoCredential):
-        await judged.judge(Credential(), "net")
+        await checks.check(Credential(), "net")
     with pytest.raises(Unauthorized, match="at most 8192"):
-        await judged.judge(Credential("x" * 8193), "net")
-    assert not failures.wait("net")
+        await checks.check(Credential("x" * 8193), "net")
+    assert not throttle.retry_after("net")
 
 
 def test_a_star_lets_no_cookies_in() -> None:

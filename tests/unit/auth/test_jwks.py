@@ -104,7 +104,7 @@ async def test_old_keys_are_used_while_the_issuer_fails_and_not_for_ever() -> No
 async def test_an_issuer_that_hangs_holds_nobody_up_while_the_old_keys_are_good() -> None:
     clock = Clock()
     async with serve(Issuer(jwk("rsa", "one"))) as issuer:
-        found = keys(issuer, clock, patience=0)
+        found = keys(issuer, clock)
         await found.find("one", "RS256")
         issuer.called.clear()
         issuer.gate, issuer.keys = asyncio.Event(), [jwk("rsa-2", "two")]
@@ -143,7 +143,7 @@ async def test_a_key_that_old_keys_lack_may_be_a_new_one() -> None:
 async def test_keys_that_are_too_old_are_waited_for_and_refuse_when_nothing_comes() -> None:
     clock = Clock()
     async with serve(Issuer(jwk("rsa", "one"))) as issuer:
-        found = keys(issuer, clock, patience=0, timeout=0.05)
+        found = keys(issuer, clock, timeout=0.05)
         await found.find("one", "RS256")
         issuer.gate = asyncio.Event()
         clock.now += 3900
@@ -169,7 +169,7 @@ def test_a_fetch_is_waited_for_with_patience_once_and_for_all() -> None:
                 await asyncio.Event().wait()
             return json.dumps({"keys": [jwk("rsa", "one")]}).encode()
 
-        found = Jwks(URL, JwksLimits(patience=0.5), fetch=answers_once, clock=loop.time)
+        found = Jwks(URL, fetch=answers_once, clock=loop.time)
         await found.find("one", "RS256")
         began = loop.time() + 300
         for came, waited_until in [(0.0, 0.5), (0.5, 0.5), (0.7, 0.7), (5.9, 5.9), (9.9, 9.9), (60.0, 60.5)]:
@@ -186,14 +186,17 @@ def test_a_fetch_is_waited_for_with_patience_once_and_for_all() -> None:
 
 
 async def test_who_is_first_after_a_rotation_is_judged_by_the_new_keys_of_an_issuer_that_answers() -> None:
-    clock = Clock()
-    async with serve(Issuer(jwk("rsa", "one"))) as issuer:
-        found = keys(issuer, clock, patience=8)
+    clock, listed = Clock(), [jwk("rsa", "one")]
+
+    async def answers(url: str, timeout: float, max_bytes: int) -> bytes:
+        return json.dumps({"keys": listed}).encode()
+
+    found = Jwks(URL, fetch=answers, clock=clock)
+    await found.find("one", "RS256")
+    listed[:] = [jwk("rsa-2", "two")]
+    clock.now += 300
+    with pytest.raises(Unauthorized):
         await found.find("one", "RS256")
-        issuer.keys = [jwk("rsa-2", "two")]
-        clock.now += 300
-        with pytest.raises(Unauthorized):
-            await found.find("one", "RS256")
 
 
 async def test_it_ends_with_its_owner_and_begins_again() -> None:
@@ -309,9 +312,7 @@ def test_urls_that_are_taken(url: str) -> None:
     check_url("jwks.url", url)
 
 
-@pytest.mark.parametrize(
-    "limits", [{"max_age": 0}, {"stale": -1}, {"patience": -0.1}, {"timeout": float("nan")}, {"min_interval": 0}]
-)
+@pytest.mark.parametrize("limits", [{"max_age": 0}, {"stale": -1}, {"timeout": float("nan")}, {"min_interval": 0}])
 def test_limits_are_checked(limits: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         JwksLimits(**limits)  # type: ignore[arg-type]  # max_bytes is not given

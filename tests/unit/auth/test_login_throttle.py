@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from mycelia.auth import Credential, Identity
-from mycelia.auth.login_throttle import FailedLogins, is_guess
+from mycelia.auth.login_throttle import LoginThrottle, is_guess
 from mycelia.errors import NoCredential, Unauthorized, Untimely
 from mycelia.observability.counters import Counter
 from mycelia.protocol.http.request import Handshake, Headers, HttpReply
@@ -24,28 +24,28 @@ class Clock:
 
 def test_so_many_may_fail_and_then_one_by_one() -> None:
     clock = Clock()
-    logins = FailedLogins(Rate(3, 60.0), clock=clock)
+    logins = LoginThrottle(Rate(3, 60.0), clock=clock)
     for _ in range(3):
-        assert logins.wait("a") == 0.0
-        logins.add("a")
-    assert logins.wait("a") == pytest.approx(20.0) and logins.wait("b") == 0.0
+        assert logins.retry_after("a") == 0.0
+        logins.record_failure("a")
+    assert logins.retry_after("a") == pytest.approx(20.0) and logins.retry_after("b") == 0.0
     clock.now += 20.0
-    assert logins.wait("a") == 0.0
-    logins.add("a")
-    assert logins.wait("a") == pytest.approx(20.0)
+    assert logins.retry_after("a") == 0.0
+    logins.record_failure("a")
+    assert logins.retry_after("a") == pytest.approx(20.0)
 
 
 def test_what_failed_side_by_side_is_waited_for_but_not_for_ever() -> None:
     clock = Clock()
-    logins = FailedLogins(Rate(3, 60.0), clock=clock)
+    logins = LoginThrottle(Rate(3, 60.0), clock=clock)
     for _ in range(5):
-        logins.add("a")
-    assert logins.wait("a") == pytest.approx(60.0)
+        logins.record_failure("a")
+    assert logins.retry_after("a") == pytest.approx(60.0)
     for _ in range(1000):
-        logins.add("a")
-    assert logins.wait("a") == pytest.approx(600.0)
+        logins.record_failure("a")
+    assert logins.retry_after("a") == pytest.approx(600.0)
     clock.now += 600.0
-    assert logins.wait("a") == 0.0
+    assert logins.retry_after("a") == 0.0
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_which_refusals_are_guesses(fault: Exception, guess: bool) -> None:
 
 
 def test_who_has_no_address_is_not_counted_and_without_a_rate_nobody_is() -> None:
-    logins, off = FailedLogins(Rate(1, 60.0)), FailedLogins(None)
-    logins.add("")
-    off.add("a")
-    assert (logins.wait(""), off.wait("a")) == (0.0, 0.0)
+    logins, off = LoginThrottle(Rate(1, 60.0)), LoginThrottle(None)
+    logins.record_failure("")
+    off.record_failure("a")
+    assert (logins.retry_after(""), off.retry_after("a")) == (0.0, 0.0)
 
 
 def test_it_is_on_unless_somebody_says_otherwise() -> None:

@@ -18,7 +18,8 @@ from mycelia import BaseSubsystem, BuildError, Forbidden, InvalidBody, Message, 
 from mycelia.errors import EngineError
 from mycelia.kernel.messages.context import CURRENT, Caller, Options
 from mycelia.server import ServerSubsystem
-from mycelia.server.engines.base import check_options, load_engine
+from mycelia.server.engines.registry import load_http_engine
+from mycelia.server.engines.seam import check_library_options
 from mycelia.websocket import WebSocketSubsystem
 from tests.support.certificates import issue
 from tests.unit.server.support import Call, Stage, serving
@@ -62,10 +63,10 @@ async def test_a_forgotten_lifespan_is_said_once_and_no_end(caplog: pytest.LogCa
         await stage.facet.stop()
         assert (await stage.ask("GET /x")).status == 503
     assert (await stage.ask("GET /x")).status == 503
-    assert [each for each in caplog.records if each.name == "mycelia.edge"] == []
+    assert [each for each in caplog.records if each.name == "mycelia.serving"] == []
     for _ in range(2):
         assert (await other.ask("GET /x")).status == 503
-    [said] = [each.getMessage() for each in caplog.records if each.name == "mycelia.edge"]
+    [said] = [each.getMessage() for each in caplog.records if each.name == "mycelia.serving"]
     assert "'server' came before the message system was started" in said
 
 
@@ -84,7 +85,7 @@ def test_what_is_wrong_with_a_registration_is_said_at_once() -> None:
 
 async def test_a_taken_route_and_a_probe_are_not_taken_twice() -> None:
     async with serving(lambda stage: stage.route("GET /x", echo)) as stage:
-        with pytest.raises(RouteError, match="registered already"):
+        with pytest.raises(RouteError, match="already registered"):
             stage.facet.register_mycelia_route("GET", "/x", "app://other")
         stage.facet.register_mycelia_route("GET", "/x", "app://other", replace=True)
         with pytest.raises(RouteError, match=r"health\.ready"):
@@ -303,7 +304,7 @@ async def test_under_anothers_server_a_place_of_its_own_has_no_effect(
     place = {"unix_socket": str(tmp_path / "app.sock"), "tls": issue(tmp_path).config}
     server = ServerSubsystem("server", ms=MessageSystem("main"), config={"server": place})
     await server.build()
-    server.hosted = True
+    server.asgi.is_hosted = True
     await server.server.start()
     assert "server.tls and server.unix_socket have no effect" in caplog.text
     assert server.server.get_urls() == [] and not os.path.exists(tmp_path / "app.sock")  # noqa: ASYNC240
@@ -352,14 +353,14 @@ def test_options_that_are_ours_are_not_the_librarys() -> None:
     known, ours = frozenset({"a"}), frozenset({"ssl_certfile", "workers", "uds", "log_level"})
     for option, told in {
         "b": "unknown option 'b' for the server x; known: a",
-        "ssl_certfile": "the option 'ssl_certfile' of the server x is what server.tls says",
-        "uds": "the option 'uds' of the server x is what server.unix_socket says",
-        "log_level": "the option 'log_level' of the server x is Mycelia's to set, and no key changes it",
-        "workers": "the server x takes no option 'workers': it runs in this one process; start several",
+        "ssl_certfile": "the option 'ssl_certfile' of the server x is reserved; set server.tls instead",
+        "uds": "the option 'uds' of the server x is reserved; set server.unix_socket instead",
+        "log_level": "the option 'log_level' of the server x is reserved, and no key sets it",
+        "workers": "the server x takes no option 'workers': it runs in this one process; start several processes",
     }.items():
         with pytest.raises(EngineError, match=re.escape(told)):
-            check_options("x", {option: "y"}, known, ours)
-    assert load_engine("uvicorn").name == "uvicorn"
+            check_library_options("x", {option: "y"}, known, ours)
+    assert load_http_engine("uvicorn").name == "uvicorn"
 
 
 async def test_the_start_says_what_is_open(caplog: pytest.LogCaptureFixture) -> None:
@@ -374,9 +375,9 @@ async def test_the_start_says_what_is_open(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.INFO, "mycelia.server")
     async with serving(setup):
         pass
-    told = {each.levelname: each.getMessage() for each in caplog.records if "may call" in each.getMessage()}
+    told = {each.levelname: each.getMessage() for each in caplog.records if " can call" in each.getMessage()}
     assert "GET /read → app://read" in told["INFO"] and "POST /right → app://right" in told["INFO"]
-    assert "without being known: PUT /missing, POST /open;" in told["WARNING"]
+    assert "state-changing routes: PUT /missing, POST /open. " in told["WARNING"]
 
 
 async def test_the_start_says_which_targets_nobody_answers(caplog: pytest.LogCaptureFixture) -> None:
@@ -403,9 +404,9 @@ async def test_the_start_says_which_targets_nobody_answers(caplog: pytest.LogCap
     await stage.app.build()
     await stage.http.build()
     await stage.facet.start()
-    [warning] = [each.getMessage() for each in caplog.records if "nobody answers" in each.getMessage()]
+    [warning] = [each.getMessage() for each in caplog.records if "without a handler" in each.getMessage()]
     named = ", ".join(f"GET /{number:02} → {target}" for number, target in enumerate(lost, len(answered)))
-    assert warning == f"nobody answers yet, hence 404 until a subsystem registers the path: {named}"
+    assert warning == f"HTTP routes without a handler (they return 404 until a subsystem registers the target): {named}"
     await stage.facet.stop()
     await late.build()
     caplog.clear()

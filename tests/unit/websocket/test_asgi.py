@@ -106,7 +106,7 @@ async def test_a_forgotten_lifespan_is_said_once(caplog: pytest.LogCaptureFixtur
     for scope in (plain("/ws"), websocket_scope(), plain("/")):
         assert await status(sockets, scope) == 503
     [record] = caplog.records
-    assert (record.name, record.levelname) == ("mycelia.edge", "WARNING")
+    assert (record.name, record.levelname) == ("mycelia.serving", "WARNING")
     assert "'websocket' came before the message system was started" in record.getMessage()
     assert "async with system" in record.getMessage()
     _, others = make()
@@ -122,7 +122,7 @@ async def test_who_comes_while_it_stops_or_later_is_no_reminder(caplog: pytest.L
         await sockets.websocket.stop()
         assert await status(sockets, plain("/ws")) == 503
     assert await status(sockets, plain("/ws")) == 503
-    assert [record for record in caplog.records if record.name == "mycelia.edge"] == []
+    assert [record for record in caplog.records if record.name == "mycelia.serving"] == []
 
 
 async def test_another_kind_of_scope_is_refused() -> None:

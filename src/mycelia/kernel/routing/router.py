@@ -191,18 +191,22 @@ class Router:
         if route is not None:
             return route, NO_PARAMS
         owner, mark, tail = path.partition("://")
-        root = self._roots.get(owner)
-        if root is None or not mark:
+        found = self.find(owner, tail.split("/")) if mark else None
+        if found is None:
             return None
-        taken: list[str] = []
-        route = _find(root, tail.split("/"), 0, taken)
-        if route is None:
-            return None
+        route, taken = found
         try:
             return route, bind(route.pattern, path, taken)
         except InvalidPath as fault:
             fault.route = route
             raise
+
+    def find(self, owner: str, segments: list[str]) -> tuple[Route, list[str]] | None:
+        """Return the route for the segments of a path, and the segments that its parameters take, not decoded."""
+        root = self._roots.get(owner)
+        taken: list[str] = []
+        route = None if root is None else _find(root, segments, 0, taken)
+        return None if route is None else (route, taken)
 
     def _place(self, pattern: Pattern, route: Route | None) -> None:
         if pattern.literal:

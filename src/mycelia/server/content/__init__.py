@@ -1,6 +1,7 @@
-"""What the HTTP server answers by itself: static files and health probes.
+"""The responses that the HTTP server makes itself: static files and health probes.
 
-Only the faces of `server` and `server.requests` may import it.
+It imports `server.router`, `server.response` and `server.config`. Only `server.requests`, `server.core` and the
+modules above them may import it.
 """
 
 __all__: list[str] = []

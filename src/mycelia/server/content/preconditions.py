@@ -1,4 +1,4 @@
-"""Whether a client has a file already, and which part of it is wanted (RFC 9110 §13 and §14)."""
+"""Conditional and range requests for files (RFC 9110 §13 and §14)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import NamedTuple
 
 from mycelia.protocol.ws.handshake import Handshake, Headers
 
-__all__ = ["Span", "chosen_span", "unchanged"]
+__all__ = ["Span", "is_not_modified", "requested_span"]
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.ASCII | re.IGNORECASE)
 
 
 class Span(NamedTuple):
-    """The bytes from `begin` up to `end`; `partial` says that they were asked for by a range."""
+    """The bytes of a file from `begin` up to `end`; `partial` is True if the client requested a range."""
 
     begin: int
     end: int
     partial: bool
 
 
-def unchanged(headers: Headers, tag: str, modified: int) -> bool:
-    """Whether what the client has is still good: by its entity tags where it sends any, else by its date."""
+def is_not_modified(headers: Headers, tag: str, modified: int) -> bool:
+    """Return True if the client's copy is current: by its entity tags if it sends any, else by its date."""
     lines = headers.lines("if-none-match")
     if lines:
         joined = ",".join(lines).strip(" \t")
@@ -34,15 +34,15 @@ def unchanged(headers: Headers, tag: str, modified: int) -> bool:
     return moment is not None and modified <= moment
 
 
-def chosen_span(request: Handshake, tag: str, modified: int, size: int) -> Span | None:
-    """The part that a request asks for; the whole where it asks for none, for several, or for one of another file.
+def requested_span(request: Handshake, tag: str, modified: int, size: int) -> Span | None:
+    """Return the span that a request asks for; None for a range that lies outside the file.
 
-    None for a range that the file does not have.
+    The span is the whole file if the request has no range, several ranges, or a range of another version of the file.
     """
     whole = Span(0, size, False)
     lines = request.headers.lines("range")
     found = _RANGE.fullmatch(lines[0]) if len(lines) == 1 and request.method == "GET" else None
-    if found is None or not (found[1] or found[2]) or not _still(request.headers, tag, modified):
+    if found is None or not (found[1] or found[2]) or not _range_applies(request.headers, tag, modified):
         return whole
     first, last = found[1], found[2]
     if not first:
@@ -56,14 +56,14 @@ def chosen_span(request: Handshake, tag: str, modified: int, size: int) -> Span 
     return Span(begin, min(int(last) + 1, size) if last else size, True)
 
 
-def _still(headers: Headers, tag: str, modified: int) -> bool:
-    """`If-Range`: a range counts for the very file that the client has a part of already."""
+def _range_applies(headers: Headers, tag: str, modified: int) -> bool:
+    """Return True unless `If-Range` names another version of the file than the current one."""
     lines = headers.lines("if-range")
     if not lines:
         return True
     given = lines[0].strip(" \t")
     if '"' in given:
-        return len(lines) == 1 and given == tag  # a weak tag never equals
+        return len(lines) == 1 and given == tag  # A weak tag never matches.
     return len(lines) == 1 and _date(given) == modified
 
 

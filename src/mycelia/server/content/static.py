@@ -1,7 +1,7 @@
-"""Files of a folder over HTTP: found safely, read in threads, with validators and single ranges (RFC 9110 §13, §14).
+"""Static files over HTTP, read in threads, with validators and single ranges (RFC 9110 §13, §14).
 
-A path that leaves its folder, by dots, by a link or in any spelling, is not there; nor are names that begin with a dot
-and folders without an `index.html`. Nothing is listed.
+A path that leaves its folder, by dots, by a link or by an encoding, is not found. Names that begin with a dot, and
+folders without an `index.html`, are not found either. Folders are never listed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from mimetypes import MimeTypes
-from urllib.parse import unquote
 
-from mycelia.asgi.scope import Send
+from mycelia.asgi.scope import Send, encoded
 from mycelia.protocol.ws.handshake import Handshake
-from mycelia.server.content.preconditions import Span, chosen_span, unchanged
-from mycelia.server.requests.reply import Header, Reply, start_event
+from mycelia.server.content.preconditions import Span, is_not_modified, requested_span
+from mycelia.server.response import Header, HttpResponse, start_event
 
-__all__ = ["FileReply", "StaticFolders"]
+__all__ = ["FileResponse", "StaticFolders"]
 
 CHUNK_BYTES = 256 * 1024
-_Found = tuple[int, os.stat_result, str] | str | None
-_SHOWN = ".well-known"  # RFC 8615: the one name with a dot that is meant to be seen
+_Opened = tuple[int, os.stat_result, str] | str | None
+_WELL_KNOWN = ".well-known"  # RFC 8615: the only name with a leading dot that is served
 _UTF8 = frozenset({"application/json", "application/manifest+json", "image/svg+xml"})
 _TYPES = {
     ".js": "text/javascript",
@@ -41,8 +40,8 @@ _TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class FileReply:
-    """A file that is open, and what of it goes out. `send` closes it; whoever does not call that must `close`."""
+class FileResponse:
+    """An open file and the span of it to send. `send` closes the file; a caller that does not send must `close` it."""
 
     status: int
     headers: tuple[Header, ...]
@@ -50,7 +49,7 @@ class FileReply:
     span: Span
 
     async def send(self, send: Send, *, head_only: bool = False, extra: tuple[Header, ...] = ()) -> None:
-        """Sends the span, read in a thread chunk by chunk; a client that has gone does not get it."""
+        """Send the span, chunk by chunk, each read in a thread. Ignore a client that has disconnected."""
         try:
             with suppress(OSError):
                 await send(start_event(self.status, (*self.headers, *extra)))
@@ -68,12 +67,12 @@ class FileReply:
             self.close()
 
     def close(self) -> None:
-        """Gives the descriptor back."""
+        """Close the file."""
         os.close(self.descriptor)
 
 
 class StaticFolders:
-    """Folders by the prefix under which their files are; the longest prefix wins."""
+    """The static folders by the URL prefix of their files. The longest prefix wins."""
 
     def __init__(self, folders: Mapping[str, str]) -> None:
         prefixes = {prefix.rstrip("/"): os.path.realpath(folder) for prefix, folder in folders.items()}
@@ -83,15 +82,15 @@ class StaticFolders:
             self._types.add_type(kind, suffix)
 
     def holds(self, path: str) -> bool:
-        """Whether a path, as `path_of` spells it, is one of the prefixes or below it."""
-        return self._place(path) is not None
+        """Return True if a decoded path is one of the prefixes or below one."""
+        return self._locate(path) is not None
 
-    async def find(self, path: str, request: Handshake) -> Reply | FileReply | None:
-        """The answer to GET or HEAD; None when there is no such file."""
-        place = self._place(path)
-        if place is None:
+    async def find(self, path: str, request: Handshake) -> HttpResponse | FileResponse | None:
+        """Return the response to GET or HEAD for a decoded path; None if there is no such file."""
+        location = self._locate(path)
+        if location is None:
             return None
-        folder, segments = place
+        folder, segments = location
         for each in segments[:-1]:
             if not _is_name(each):
                 return None
@@ -101,27 +100,28 @@ class StaticFolders:
         try:
             found = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(_give_back)  # the thread goes on, and opens it
+            opening.add_done_callback(_close_unused)  # The thread continues and opens the file.
             raise
         if found is None:
             return None
         if isinstance(found, str):
             query = request.target.partition("?")[2]
-            return Reply(308, b"", (("location", f"./{path.rpartition('/')[2]}/{'?' if query else ''}{query}"),))
-        descriptor, about, name = found
-        return self._reply(descriptor, about, name, request)
+            name = encoded(path.rpartition("/")[2])
+            return HttpResponse(308, b"", (("location", f"./{name}/{'?' if query else ''}{query}"),))
+        return self._response(*found, request)
 
-    def _place(self, path: str) -> tuple[str, list[str]] | None:
-        """The folder of a path, and what is asked for there; no segments for the prefix without its slash."""
-        decoded = unquote(path)
+    def _locate(self, path: str) -> tuple[str, list[str]] | None:
+        """Return the folder of a path and the segments below it; no segments for a prefix without a slash."""
         for prefix, folder in self._folders:
-            if decoded == prefix:
+            if path == prefix:
                 return folder, []
-            if decoded.startswith(f"{prefix}/"):
-                return folder, decoded[len(prefix) + 1 :].split("/")
+            if path.startswith(f"{prefix}/"):
+                return folder, path[len(prefix) + 1 :].split("/")
         return None
 
-    def _reply(self, descriptor: int, about: os.stat_result, name: str, request: Handshake) -> Reply | FileReply:
+    def _response(
+        self, descriptor: int, about: os.stat_result, name: str, request: Handshake
+    ) -> HttpResponse | FileResponse:
         modified = int(about.st_mtime)
         tag = f'"{about.st_mtime_ns:x}-{about.st_size:x}"'
         validators: tuple[Header, ...] = (
@@ -131,19 +131,19 @@ class StaticFolders:
             ("accept-ranges", "bytes"),
             ("x-content-type-options", "nosniff"),
         )
-        if unchanged(request.headers, tag, modified):
+        if is_not_modified(request.headers, tag, modified):
             os.close(descriptor)
-            return Reply(304, b"", validators)
+            return HttpResponse(304, b"", validators)
         kind = ("content-type", self._type_of(name))
-        span = chosen_span(request, tag, modified, about.st_size)
+        span = requested_span(request, tag, modified, about.st_size)
         if span is None:
             os.close(descriptor)
-            return Reply(416, b"", (("content-range", f"bytes */{about.st_size}"), *validators))
+            return HttpResponse(416, b"", (("content-range", f"bytes */{about.st_size}"), *validators))
         length = ("content-length", str(span.end - span.begin))
         if not span.partial:
-            return FileReply(200, (length, kind, *validators), descriptor, span)
+            return FileResponse(200, (length, kind, *validators), descriptor, span)
         shown = ("content-range", f"bytes {span.begin}-{span.end - 1}/{about.st_size}")
-        return FileReply(206, (length, kind, shown, *validators), descriptor, span)
+        return FileResponse(206, (length, kind, shown, *validators), descriptor, span)
 
     def _type_of(self, name: str) -> str:
         kind, encoding = self._types.guess_type(name)
@@ -154,8 +154,8 @@ class StaticFolders:
         return f"{kind}; charset=utf-8" if kind.startswith("text/") or kind in _UTF8 else kind
 
 
-def _give_back(opening: asyncio.Future[_Found]) -> None:
-    """Closes what was opened for nobody."""
+def _close_unused(opening: asyncio.Future[_Opened]) -> None:
+    """Close a file that was opened after its request was cancelled."""
     if not opening.cancelled() and opening.exception() is None and isinstance(found := opening.result(), tuple):
         os.close(found[0])
 
@@ -163,11 +163,11 @@ def _give_back(opening: asyncio.Future[_Found]) -> None:
 def _is_name(segment: str) -> bool:
     if not segment or "\\" in segment or "\0" in segment or ":" in segment:
         return False
-    return not segment.startswith(".") or segment == _SHOWN
+    return not segment.startswith(".") or segment == _WELL_KNOWN
 
 
-def _open(folder: str, segments: list[str]) -> _Found:
-    """The open file, what is known of it, and its name; "/" for a folder that was asked for without its slash."""
+def _open(folder: str, segments: list[str]) -> _Opened:
+    """Return the open file, its status and its path; "/" for a folder whose path has no slash at the end."""
     try:
         path = os.path.realpath(os.path.join(folder, *segments), strict=True)
         if os.path.commonpath((folder, path)) != folder:
@@ -185,7 +185,7 @@ def _open(folder: str, segments: list[str]) -> _Found:
     except (OSError, ValueError):
         return None
     about = os.fstat(descriptor)
-    if not stat.S_ISREG(about.st_mode):  # a pipe, or a device
+    if not stat.S_ISREG(about.st_mode):  # The path is a pipe or a device.
         os.close(descriptor)
         return None
     return descriptor, about, path

@@ -1,4 +1,4 @@
-"""hypercorn inside the running loop (`type: "hypercorn"`, the extra `mycelia[hypercorn]`)."""
+"""The engine `hypercorn`: hypercorn inside the running event loop. It needs the extra `mycelia[hypercorn]`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from typing import Any, ClassVar, cast
 from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
 
-from mycelia.server.engines.base import ABILITIES, Application, EngineOptions, check_options, until_up
+from mycelia.server.engines.seam import (
+    CAPABILITIES,
+    Application,
+    HttpEngineOptions,
+    check_library_options,
+    until_serving,
+)
 
-__all__ = ["Engine"]
+__all__ = ["HypercornEngine"]
 
 logger = logging.getLogger("mycelia.server")
 
-_OURS = frozenset({
+# Mycelia decides these: listen address, application, logs, TLS, processes and shutdown.
+_RESERVED = frozenset({
     "access_log_format", "accesslog", "alpn_protocols", "application_path", "bind", "ca_certs", "cert_reqs", "certfile",
     "ciphers", "create_sockets", "create_ssl_context", "daemon", "debug", "dogstatsd_tags", "errorlog", "from_mapping",
     "from_object", "from_pyfile", "from_toml", "graceful_timeout", "group", "insecure_bind", "keyfile",
@@ -27,15 +34,15 @@ _OURS = frozenset({
     "statsd_prefix", "umask", "use_reloader", "user", "verify_flags", "verify_mode", "worker_class", "workers",
     "wsgi_max_body_size",
 })  # fmt: skip
-_KNOWN = frozenset(name for name in dir(Config) if not name.startswith("_")) - _OURS
+_KNOWN = frozenset(name for name in dir(Config) if not name.startswith("_")) - _RESERVED
 
 
 class _Config(Config):
-    """One whose sockets and whose context are there already."""
+    """A hypercorn configuration with existing sockets and an existing TLS context."""
 
     def __init__(self, sockets: Sequence[socket.socket], context: ssl.SSLContext | None) -> None:
         super().__init__()
-        self._ours, self._context = sockets, context
+        self._sockets, self._context = sockets, context
 
     @property
     def ssl_enabled(self) -> bool:
@@ -45,51 +52,55 @@ class _Config(Config):
         return self._context
 
     def create_sockets(self) -> Sockets:
-        return Sockets([*self._ours], [], []) if self.ssl_enabled else Sockets([], [*self._ours], [])
+        return Sockets([*self._sockets], [], []) if self.ssl_enabled else Sockets([], [*self._sockets], [])
 
 
-class Engine:
-    """Speaks HTTP/1.1 and HTTP/2, and WebSocket over both."""
+class HypercornEngine:
+    """Serves HTTP/1.1 and HTTP/2, and WebSocket over both."""
 
     name: ClassVar[str] = "hypercorn"
-    abilities: ClassVar[frozenset[str]] = frozenset(ABILITIES)
+    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
     protocols: ClassVar[tuple[str, ...]] = ("h2", "http/1.1")
 
     def __init__(self) -> None:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, application: Application, sockets: Sequence[socket.socket], options: EngineOptions) -> None:
-        up = asyncio.Event()
+    async def start(
+        self, application: Application, sockets: Sequence[socket.socket], options: HttpEngineOptions
+    ) -> None:
+        """Serve the application on listening sockets."""
+        serving = asyncio.Event()
 
         async def trigger() -> None:
-            """It asks for this as soon as it serves."""
-            up.set()
+            """Report that the server serves, then wait for the stop. hypercorn calls this once it serves."""
+            serving.set()
             await self._stop.wait()
 
-        check_options(self.name, options.library, _KNOWN, _OURS)
+        check_library_options(self.name, options.library, _KNOWN, _RESERVED)
         config = _Config(sockets, options.tls)
         config.errorlog = config.accesslog = None
         config.include_server_header = False
         config.graceful_timeout = options.close_timeout
         for key, value in options.library.items():
             setattr(config, key, value)
-        served = serve(cast(Any, _Alone(application)), config, shutdown_trigger=trigger, mode="asgi")
+        served = serve(cast(Any, _WithoutLifespan(application)), config, shutdown_trigger=trigger, mode="asgi")
         self._task = asyncio.create_task(served, name="mycelia-hypercorn")
-        await until_up(self.name, self._task, up)
+        await until_serving(self.name, self._task, serving)
 
     async def stop(self) -> None:
+        """Stop the server and wait until it has ended."""
         task, self._task = self._task, None
         self._stop.set()
         if task is not None:
             try:
                 await task
-            except Exception as fault:  # it cannot end HTTP/2 connections that outlast `close_timeout`
-                logger.warning("hypercorn did not end well: %r", fault)
+            except Exception as error:  # hypercorn cannot end HTTP/2 connections that outlast `close_timeout`.
+                logger.warning("hypercorn raised an exception during its stop: %r", error)
 
 
-class _Alone:
-    """The application without a lifespan, which is ours: hypercorn always wants one."""
+class _WithoutLifespan:
+    """Answers the lifespan that hypercorn always starts. Mycelia runs the lifespan of the application itself."""
 
     def __init__(self, application: Application) -> None:
         self._application = application

@@ -1,6 +1,7 @@
-"""One HTTP request: from the ASGI scope to a message and back to a response.
+"""One HTTP request, from the ASGI scope to a message and back to a response.
 
-Owns the order of checks on a request. Only the faces of `server` may import it.
+Owns the order of the checks on a request (`dispatcher`) and the mapping of errors to responses (`failures`). It imports
+`server.content` and the modules below it. Only `server.core` and the modules above it may import it.
 """
 
 __all__: list[str] = []

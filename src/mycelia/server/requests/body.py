@@ -1,7 +1,7 @@
-"""The body of a message, made of a request's JSON, its query and the parameters of its path.
+"""The body of a message: from the JSON of a request, its query and the parameters of its path.
 
-An object takes them all in: a parameter of the path wins over the JSON, and the JSON over the query. JSON that is no
-object is the body as it is; a query beside it, which would be lost, is refused.
+A JSON object takes in the others: a path parameter replaces a JSON field, and a JSON field replaces a query parameter.
+Other JSON is the body as it is. A query beside such JSON would be lost, so that the server rejects the request.
 """
 
 from __future__ import annotations
@@ -21,24 +21,27 @@ from mycelia.protocol.wire.value import type_name
 from mycelia.protocol.ws.handshake import Handshake
 from mycelia.server.config import HttpLimits
 
-__all__ = ["ClientLeft", "SlowBody", "merge", "query_of", "read_body"]
+__all__ = ["BodyTimeout", "ClientLeft", "merge_body", "query_of", "read_body"]
 
 _JSON = JsonCodec()
 
 
 class ClientLeft(Exception):
-    """The client has gone before its request was here."""
+    """The client disconnected. It does not receive a response."""
 
 
-class SlowBody(Exception):
+class BodyTimeout(Exception):
     """The body did not come in time."""
 
 
 async def read_body(request: Handshake, receive: Receive, limits: HttpLimits) -> Any:
-    """The decoded body; None for an empty one.
+    """Return the decoded body; None for an empty one.
 
-    Raises ProtocolFault for what is too large (TOO_LARGE), no JSON by its content type (UNSUPPORTED_DATA) or by its
-    bytes (INVALID_JSON), SlowBody, and ClientLeft.
+    Raises:
+        ProtocolFault: The body is too large (TOO_LARGE), or not JSON, by its content type (UNSUPPORTED_DATA) or by its
+            bytes (INVALID_JSON).
+        BodyTimeout: The body did not come in time.
+        ClientLeft: The client disconnected.
     """
     declared = request.headers.get("content-length", "")
     if limits.max_body and declared is not None and declared.isdecimal() and int(declared[:20]) > limits.max_body:
@@ -47,11 +50,11 @@ async def read_body(request: Handshake, receive: Receive, limits: HttpLimits) ->
         async with asyncio.timeout(limits.body_timeout):
             payload = await _collect(receive, limits)
     except TimeoutError:
-        raise SlowBody from None
+        raise BodyTimeout from None
     if not payload:
         return None
     if not _is_json(request):
-        problem = "expected a body of the type application/json, in UTF-8"
+        problem = "expected a body of type application/json in UTF-8"
         raise ProtocolFault(Code.UNSUPPORTED_DATA, problem, {"problem": problem})
     if limits.body_values and _JSON.crowded(payload, limits.body_values):
         problem = f"expected at most {limits.body_values} values"
@@ -60,7 +63,7 @@ async def read_body(request: Handshake, receive: Receive, limits: HttpLimits) ->
 
 
 async def _collect(receive: Receive, limits: HttpLimits) -> bytes:
-    """The whole body, in no more room than it takes: of pieces that are kept as they come, each costs as a string."""
+    """Return the whole body. One buffer collects it, because a list of small pieces would need more memory."""
     held = bytearray()
     while True:
         event = await receive()
@@ -93,7 +96,7 @@ def _is_json(request: Handshake) -> bool:
 
 
 def query_of(request: Handshake) -> dict[str, Any]:
-    """The parameters of the query; of a repeated one a list, in order. `check_query` has judged it before."""
+    """Return the query parameters; a repeated one as a list. `check_query` has validated the query before."""
     found: dict[str, Any] = {}
     for name, value in parse_qsl(request.target.partition("?")[2], keep_blank_values=True):
         held = found.get(name)
@@ -106,10 +109,10 @@ def query_of(request: Handshake) -> dict[str, Any]:
     return found
 
 
-def merge(body: Any, query: Mapping[str, Any], params: Mapping[str, str]) -> Any:
-    """The body of the message. Raises InvalidBody for a query beside JSON that is no object.
+def merge_body(body: Any, query: Mapping[str, Any], params: Mapping[str, str]) -> Any:
+    """Return the body of the message. Raise InvalidBody for a query beside JSON that is not an object.
 
-    Whatever came as text is converted to what the handler's annotation asks for.
+    The handler's annotation later converts the strings of the query and the path.
     """
     if not query and not params:
         return body

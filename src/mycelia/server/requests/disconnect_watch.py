@@ -1,4 +1,4 @@
-"""Whether the client is still there: who leaves has nobody work for it any more."""
+"""The disconnect watch: it cancels the work for a client that has disconnected."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from types import TracebackType
 
 from mycelia.asgi.scope import Receive
 
-__all__ = ["Attendance"]
+__all__ = ["DisconnectWatch"]
 
 
-class Attendance:
-    """Inside `async with`, the current task is cancelled when the client leaves; then `left` is true.
+class DisconnectWatch:
+    """Inside `async with`, cancels the current task when the client disconnects. `has_left` is then True.
 
-    The cancellation ends at the block: after it the task goes on as if it had never been. Entered when the body of the
-    request is here, since until then the body's reader hears of it.
+    The cancellation ends with the block: the task continues after the block as if it had not been cancelled. Enter the
+    block after the request body has been read. Until then the reader of the body receives the disconnect event.
     """
 
-    __slots__ = ("_receive", "_task", "_watch", "left")
+    __slots__ = ("_receive", "_task", "_watching", "has_left")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._task: asyncio.Task[object] | None = None
-        self._watch: asyncio.Task[None] | None = None
-        self.left = False
+        self._watching: asyncio.Task[None] | None = None
+        self.has_left = False
 
-    async def __aenter__(self) -> Attendance:
+    async def __aenter__(self) -> DisconnectWatch:
         self._task = asyncio.current_task()
-        self._watch = asyncio.create_task(self._listen(), name="mycelia-attendance")
+        self._watching = asyncio.create_task(self._watch(), name="mycelia-disconnect-watch")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        assert self._watch is not None and self._task is not None
-        self._watch.cancel()
-        if not self.left:
+        assert self._watching is not None and self._task is not None
+        self._watching.cancel()
+        if not self.has_left:
             return False
         return self._task.uncancel() == 0 and kind is asyncio.CancelledError
 
-    async def _listen(self) -> None:
+    async def _watch(self) -> None:
         try:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
-        except Exception:  # a server that cannot tell; then nobody knows
+        except Exception:  # This server does not report disconnects.
             return
-        self.left = True
+        self.has_left = True
         if self._task is not None:
             self._task.cancel()

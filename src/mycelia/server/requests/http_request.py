@@ -1,4 +1,4 @@
-"""One HTTP request as handlers see it: who asks, with what, under whose rights, as which message."""
+"""An HTTP request as handlers see it: the `connection` of their options, and the message."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class HttpRequest:
-    """What `connection` is for the handler of an HTTP request. Nothing secret is in it, and nobody can send to it.
+    """The `connection` of a handler's options if an HTTP request called the handler.
 
-    `metadata` is a mapping of this request's own; as that of a connection it names the principal by `userId`.
+    It holds no secret, and cannot be sent to.
+
+    Attributes:
+        id: A new id for this request.
+        client: The client: its address and the kept headers.
+        method: The HTTP method.
+        path: The path of the request, without its query.
+        trace_id: The trace of the request.
+        metadata: A mapping for handlers. `userId` is the id of the principal, if there is one.
     """
 
     def __init__(self, request: Handshake, client: ClientInfo, trace_id: str) -> None:
@@ -35,8 +43,12 @@ class HttpRequest:
         return f"HttpRequest({self.method} {self.path})"
 
     def options(self, principal: Principal | None) -> Options:
-        """What the message's handler gets as its third argument. A request is no connection, so there is no id of one:
-        where routes limit by connection, requests are counted by address.
+        """Return the options of the message's handler.
+
+        A request has no connection id. Routes that are limited by connection count requests by address.
+
+        Args:
+            principal: The identity of the client; None if it is not authenticated.
         """
         if principal is not None:
             self.metadata["userId"] = principal.id
@@ -44,7 +56,7 @@ class HttpRequest:
 
 
 class HttpMessage(Message):
-    """The message that a request became; everything that says who is asking comes from the transport."""
+    """The message of an HTTP request. Its metadata about the client comes from the transport, never from the body."""
 
     __slots__ = ("options",)
 
@@ -53,7 +65,7 @@ class HttpMessage(Message):
         self.options = options
 
     def __repr__(self) -> str:
-        return f"HttpMessage({self.path!r})"  # a body may hold a secret
+        return f"HttpMessage({self.path!r})"  # The body may hold a secret.
 
     def _make_metadata(self) -> Metadata:
         options = self.options
@@ -67,7 +79,7 @@ class HttpMessage(Message):
 
 
 def trace_of(request: Handshake) -> str:
-    """The trace of a request: that of its `traceparent`, else its `X-Trace-Id`, else a new one."""
+    """Return the trace id from `traceparent`, else from `X-Trace-Id`, else a new one."""
     found = trace_id_of(request.headers)
     if found is not None:
         return found

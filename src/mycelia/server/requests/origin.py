@@ -1,7 +1,7 @@
-"""Which page a browser asks for: what pages of other origins may do here, and whether cookies count.
+"""Origins of HTTP requests: which pages may change state, when cookies count, and CORS headers.
 
-A browser sends a request and its cookies for whichever page asks it to. So cookies count for our own pages and for
-those that the allow-list names, and a page that it does not name can change nothing, whoever it shows.
+A browser sends a request with its cookies for every page that asks it to. Cookies therefore count only for pages of
+this server and of listed origins. A page of another origin cannot change anything, whatever credential it sends.
 """
 
 from __future__ import annotations
@@ -9,62 +9,65 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mycelia.auth.credential_check import cookie_origins
+from mycelia.errors import Forbidden
 from mycelia.protocol.ws.handshake import Handshake, origin_allowed
-from mycelia.server.requests.reply import Header, Reply
-from mycelia.server.requests.router import SAFE
+from mycelia.server.response import Header, HttpResponse
+from mycelia.server.router import SAFE_METHODS
 
-__all__ = ["Origins"]
+__all__ = ["OriginRules"]
 
 _READABLE = "X-Trace-Id, Retry-After"
 _SENDABLE = "Authorization, Content-Type, Traceparent, X-Trace-Id"
+_PREFLIGHT_SECONDS = "600"
 
 
-class Origins:
-    """The rules of `server.allowed_origins` (CSRF: OWASP's; CORS: the Fetch standard's §3.2)."""
+class OriginRules:
+    """The rules of `server.allowed_origins` (CSRF: OWASP's rules; CORS: §3.2 of the Fetch standard)."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._allowed = allowed
         self._trusted = cookie_origins(allowed)
 
-    def forbids(self, request: Handshake) -> bool:
-        """Whether a page asks for a change that it may not make here."""
-        return request.method not in SAFE and not origin_allowed(request, self._allowed)
+    def check(self, request: Handshake) -> None:
+        """Raise Forbidden if a page of an origin that is not allowed requests a change."""
+        if request.method not in SAFE_METHODS and not origin_allowed(request, self._allowed):
+            raise Forbidden("a page of another origin requests a change; see server.allowedOrigins")
 
-    def lets_cookies(self, request: Handshake) -> bool:
-        """Whether the cookies of a request count.
+    def cookies_count(self, request: Handshake) -> bool:
+        """Return True if the cookies of a request count.
 
-        For a change its Origin must be there and be ours, or listed by name. To read, an Origin may be missing, since
-        browsers do not send it to their own; then `Sec-Fetch-Site`, where they send that, must not name another site.
+        A request for a change needs an Origin, of this server or listed by name. Browsers omit the Origin when a page
+        reads from its own server. `Sec-Fetch-Site`, if present, must then not name another site.
         """
-        if request.method not in SAFE or request.headers.lines("origin"):
+        if request.method not in SAFE_METHODS or request.headers.lines("origin"):
             return origin_allowed(request, self._trusted, require=True)
         site = request.headers.lines("sec-fetch-site")
         return not site or site in (("same-origin",), ("none",))
 
     def headers(self, request: Handshake) -> tuple[Header, ...]:
-        """What lets a page of a listed origin read the answer."""
+        """Return the CORS headers that let a page of a listed origin read the response."""
         lines = request.headers.lines("origin")
         if not self._allowed or not lines:
             return (("vary", "Origin"),) if self._allowed else ()
-        if not _listed(request, self._allowed):
+        if not _is_listed(request, self._allowed):
             return (("vary", "Origin"),)
         shown: list[Header] = [("access-control-allow-origin", lines[0]), ("vary", "Origin")]
-        if _listed(request, self._trusted):
+        if _is_listed(request, self._trusted):
             shown.append(("access-control-allow-credentials", "true"))
         return (*shown, ("access-control-expose-headers", _READABLE))
 
-    def options(self, request: Handshake, methods: Sequence[str]) -> Reply:
-        """The answer to OPTIONS, also to that of a browser which asks whether a page may ask."""
+    def options(self, request: Handshake, methods: Sequence[str]) -> HttpResponse:
+        """Return the response to OPTIONS, also to the CORS preflight of a browser."""
         allowed = ", ".join(methods)
         headers: tuple[Header, ...] = (("allow", allowed),)
-        if request.headers.lines("access-control-request-method") and _listed(request, self._allowed):
+        if request.headers.lines("access-control-request-method") and _is_listed(request, self._allowed):
             headers += (
                 ("access-control-allow-methods", allowed),
                 ("access-control-allow-headers", _SENDABLE),
-                ("access-control-max-age", "600"),
+                ("access-control-max-age", _PREFLIGHT_SECONDS),
             )
-        return Reply(204, b"", headers)
+        return HttpResponse(204, b"", headers)
 
 
-def _listed(request: Handshake, rules: Sequence[str]) -> bool:
+def _is_listed(request: Handshake, rules: Sequence[str]) -> bool:
     return bool(rules) and bool(request.headers.lines("origin")) and origin_allowed(request, rules)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.protocol.http.request import Handshake, Headers
-from mycelia.server.content.preconditions import Span, chosen_span, unchanged
+from mycelia.server.content.preconditions import Span, is_not_modified, requested_span
 
 TAG, MODIFIED, SIZE = '"a-1"', 1_700_000_000, 10
 THEN, LATER, EARLIER = (formatdate(MODIFIED + each, usegmt=True) for each in (0, 60, -60))
@@ -34,11 +34,11 @@ THEN, LATER, EARLIER = (formatdate(MODIFIED + each, usegmt=True) for each in (0,
     ],
 )
 def test_whether_the_client_has_it(headers: list[tuple[str, str]], same: bool) -> None:
-    assert unchanged(Headers(headers), TAG, MODIFIED) is same
+    assert is_not_modified(Headers(headers), TAG, MODIFIED) is same
 
 
 def span(headers: list[tuple[str, str]], method: str = "GET", size: int = SIZE) -> Span | None:
-    return chosen_span(Handshake(method, "/", Headers(headers)), TAG, MODIFIED, size)
+    return requested_span(Handshake(method, "/", Headers(headers)), TAG, MODIFIED, size)
 
 
 WHOLE = Span(0, SIZE, False)

@@ -1,0 +1,70 @@
+"""The configuration sections that the HTTP server and the WebSocket server share: where to listen, who must log in."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from mycelia.auth import Authenticator
+from mycelia.auth.credential_check import settled_mode
+from mycelia.config.sections import below, between, check_fields, octal, seconds
+from mycelia.net.certificates import TlsConfig, read_tls
+from mycelia.net.listen_address import check_place
+from mycelia.net.peer_rules import check_names
+
+__all__ = ["BaseAuthenticationConfig", "ListenConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenConfig:
+    """The listen address of a server, and the origins and hosts that it serves.
+
+    This is the base of the sections `server` and `websocket`. A subclass sets the class attributes and the default of
+    `type`, and calls `check_listen` in its `__post_init__`.
+
+    Attributes:
+        section: The name of the section, for errors.
+        default_host: The default of `host`. Together with `unix_socket`, only this host is accepted.
+        default_port: The default of `port`. Together with `unix_socket`, only this port is accepted.
+    """
+
+    section: ClassVar[str]
+    default_host: ClassVar[str]
+    default_port: ClassVar[int]
+
+    type: str
+    host: str | tuple[str, ...] = "0.0.0.0"
+    port: int = 0
+    unix_socket: str | None = None
+    socket_mode: str = octal("600")
+    tls: TlsConfig | ssl.SSLContext | None = None
+    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_listen(self) -> None:
+        """Raise ConfigError for an invalid address, TLS setting, origin rule or host rule."""
+        between(f"{self.section}.port", self.port, 0, 65535)
+        with below(self.section):
+            object.__setattr__(self, "tls", read_tls(self.tls))
+            check_place(self, self.default_host, self.default_port)
+            check_names(self.allowed_origins, self.allowed_hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseAuthenticationConfig:
+    """The authentication of clients: the authenticator, its deadline, and whether it is required (section `authentication`).
+
+    The `mode` "auto" becomes "required" with an authenticator and "off" without one.
+    """
+
+    authenticator: Authenticator | None = None
+    mode: str = "auto"
+    deadline: float = seconds(10.0)
+
+    def check_authentication(self) -> None:
+        """Raise ConfigError for an invalid value, and replace the mode "auto"."""
+        check_fields("authentication", self)
+        object.__setattr__(self, "mode", settled_mode(self.authenticator, self.mode))
