@@ -108,7 +108,7 @@ class HealthConfig:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationConfig(BaseAuthenticationConfig):
-    """The authentication of clients: the authenticator, its deadline, and whether it is required (section `authentication`).
+    """The authenticator of clients, its deadline, and whether a login is required (section `authentication`).
 
     The `mode` "auto" becomes "required" with an authenticator and "off" without one.
     """
