@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from mycelia.asgi.scope import NOT_SERVING, Receive, Scope, Send, answer, refuse
 from mycelia.errors import ConfigError
 from mycelia.kernel.subsystem import BaseSubsystem
-from mycelia.protocol.ws.handshake import HttpReply
+from mycelia.protocol.http.request import HttpReply
 from mycelia.serving.lifespan import NotStartedWarning, run_lifespan
 
 __all__ = ["CanTake", "HttpService", "ServerApplication"]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from mycelia.protocol.ws.handshake import Handshake, Headers
+from mycelia.protocol.http.request import Handshake, Headers
 
 __all__ = ["Span", "is_not_modified", "requested_span"]
 

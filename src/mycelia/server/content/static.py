@@ -16,7 +16,7 @@ from email.utils import formatdate
 from mimetypes import MimeTypes
 
 from mycelia.asgi.scope import Send, encoded
-from mycelia.protocol.ws.handshake import Handshake
+from mycelia.protocol.http.request import Handshake
 from mycelia.server.content.preconditions import Span, is_not_modified, requested_span
 from mycelia.server.response import Header, HttpResponse, start_event
 

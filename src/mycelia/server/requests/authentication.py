@@ -7,7 +7,7 @@ from mycelia.auth.login_throttle import LoginThrottle
 from mycelia.errors import NoCredential, RateLimited, Unauthorized
 from mycelia.observability.error_log import ErrorLog
 from mycelia.protocol.http.credentials import bearer, cookies
-from mycelia.protocol.ws.handshake import Handshake
+from mycelia.protocol.http.request import Handshake
 from mycelia.server.config import AuthenticationConfig
 from mycelia.server.requests.origin import OriginRules
 from mycelia.serving.authentication import ClientAuthentication

@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 from mycelia.asgi.scope import Receive
 from mycelia.errors import InvalidBody
 from mycelia.kernel.routing.coercion import FromText
+from mycelia.protocol.http.request import Handshake
 from mycelia.protocol.wire.codes import Code
 from mycelia.protocol.wire.envelope import ProtocolFault
 from mycelia.protocol.wire.json import JsonCodec
 from mycelia.protocol.wire.value import type_name
-from mycelia.protocol.ws.handshake import Handshake
 from mycelia.server.config import HttpLimits
 
 __all__ = ["BodyTimeout", "ClientLeft", "merge_body", "query_of", "read_body"]

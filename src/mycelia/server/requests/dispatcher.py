@@ -15,7 +15,8 @@ from mycelia.errors import NoRoute
 from mycelia.net.address import Proxies, address_key
 from mycelia.net.client import ClientInfo
 from mycelia.observability.error_log import RECORDING, ErrorLog
-from mycelia.protocol.ws.handshake import BadHandshake, Handshake, check_query, host_allowed
+from mycelia.protocol.http.origin import check_query, host_allowed
+from mycelia.protocol.http.request import BadHandshake, Handshake
 from mycelia.server.config import HttpLimits
 from mycelia.server.content.probes import Probes
 from mycelia.server.content.static import FileResponse, StaticFolders

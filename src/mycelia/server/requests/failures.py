@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mycelia.errors import InvalidMessage
+from mycelia.protocol.http.request import BadHandshake
 from mycelia.protocol.wire.codes import Code
 from mycelia.protocol.wire.envelope import Fault, ProtocolFault
-from mycelia.protocol.ws.handshake import BadHandshake
 from mycelia.server.requests.body import BodyTimeout
 from mycelia.server.requests.exchange import Exchange
 from mycelia.server.requests.handler_call import UnencodableResponse

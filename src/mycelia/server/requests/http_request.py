@@ -9,8 +9,8 @@ from typing import Any
 from mycelia.kernel.messages.context import Caller, Options, Principal
 from mycelia.kernel.messages.message import Message, Metadata, new_trace_id, valid_trace_id
 from mycelia.net.client import ClientInfo
+from mycelia.protocol.http.request import Handshake
 from mycelia.protocol.http.traceparent import trace_id_of
-from mycelia.protocol.ws.handshake import Handshake
 
 __all__ = ["HttpMessage", "HttpRequest", "trace_of"]
 

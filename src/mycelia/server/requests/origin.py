@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from mycelia.auth.credential_check import cookie_origins
 from mycelia.errors import Forbidden
-from mycelia.protocol.ws.handshake import Handshake, origin_allowed
+from mycelia.protocol.http.origin import origin_allowed
+from mycelia.protocol.http.request import Handshake
 from mycelia.server.response import Header, HttpResponse
 from mycelia.server.router import SAFE_METHODS
 
