@@ -24,6 +24,14 @@ EXPORTS: dict[str, list[str]] = json.loads((HERE / "exports_before_move.json").r
 
 # Names of internal modules that have no successor.
 REMOVED = {
+    "mycelia.auth.identity": {"identity_by"},
+    "mycelia.server.config": {"HOST", "PORT"},
+    "mycelia.server.endpoint": {"Listening", "check_abilities"},
+    "mycelia.server.engines.granian": {"Engine"},
+    "mycelia.server.engines.hypercorn": {"Engine"},
+    "mycelia.server.engines.uvicorn": {"Engine"},
+    "mycelia.server.router": {"NoMethod", "SAFE", "check_prefix"},
+    "mycelia.server.runtime": {"Runtime"},
     "mycelia.protocol.engineio_upgrade": {"Step"},
     "mycelia.protocol.socketio_codec": {"rejoin"},
     "mycelia.websocket.engines.base": {"Gate", "check_event", "check_start"},  # `BaseEngine` has the checks
