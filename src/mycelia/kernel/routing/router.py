@@ -191,10 +191,13 @@ class Router:
         if route is not None:
             return route, NO_PARAMS
         owner, mark, tail = path.partition("://")
-        found = self.find(owner, tail.split("/")) if mark else None
-        if found is None:
+        root = self._roots.get(owner)
+        if root is None or not mark:
             return None
-        route, taken = found
+        taken: list[str] = []
+        route = _find(root, tail.split("/"), 0, taken)
+        if route is None:
+            return None
         try:
             return route, bind(route.pattern, path, taken)
         except InvalidPath as fault:
