@@ -270,7 +270,9 @@ FIXED = {
     "ServerConfig": {"options"},
     "Sink": {"_buffer"},
     "Statistics": {"_sources"},
-    "StreamEngine": {"_servers", "scratch"},  # one server for each address
+    "ListeningEngine": {"_servers"},  # one server for each address
+    "StreamEngine": {"scratch"},
+    "_LibraryReaders": {"_scratch"},
     "TimerWheel": {"_slots"},
     "WebSocketFacet": {"_engines"},
     "WorkerPorts": {"exact"},
@@ -282,7 +284,7 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("PendingRequests", "_claimed"): BACKLOG,
     ("PendingRequests", "_waiting"): BACKLOG,  # requests of the server to one client
     ("FairScheduler", "_waiting"): 2 * CONNECTIONS,  # each worker once, and each compressed peer whose frames wait
-    ("PacedProtocol", "_waiting"): 64 * 1024 // 6,  # frames of one read; of compressed peers only
+    ("ThrottledReader", "_queued"): 64 * 1024 // 6,  # frames of one read; of compressed peers only
     ("ReadScheduler", "_waiting"): CONNECTIONS,  # each connection once
     ("Assembler", "_parts"): 1024 * 1024,
     ("Broadcaster", "_waiting"): 1,  # emptied in every turn; each has a sender that waits for it
@@ -314,7 +316,6 @@ BOUNDS: dict[tuple[str, str], int] = {
     ("WebSocketConnection", "_metadata"): 1,  # the application's own
     ("_Frames", "marks"): READ_BYTES // 6,  # of the frames of one read
     ("_LibraryReader", "_scratch"): 64 * 1024,  # one for all, of the engine
-    ("_LibraryReaders", "_scratch"): 64 * 1024,
     ("_Payloads", "_key"): 4,
     ("_Payloads", "buffer"): 1024 * 1024 + READ_BYTES,  # a frame that has not come whole
     ("Worker", "_beside"): CONCURRENT,

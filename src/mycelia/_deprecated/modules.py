@@ -81,6 +81,8 @@ MODULES: dict[str, str] = {
     "mycelia.server.request": "mycelia.server.requests.http_request",
     "mycelia.server.runtime": "mycelia.server.core",
     "mycelia.server.static": "mycelia.server.content.static",
+    "mycelia.testing.engines.place": "mycelia.testing.engines.server",
+    "mycelia.testing.engines.stand": "mycelia.testing.engines.harness",
     "mycelia.websocket.ageing": "mycelia.realtime.liveness.idle_timeout",
     "mycelia.websocket.application": "mycelia.websocket.asgi",
     "mycelia.websocket.asking": "mycelia.realtime.connection.pending_requests",

@@ -15,9 +15,9 @@ itself is checked under an `EngineServer` that calls it: `check(MyEngine, server
 transport lacks (`CanPing`, `CanPause`) is not checked. picows and websockets pass all checks.
 """
 
-import warnings
 from collections.abc import Collection
 
+from mycelia._deprecated import forward_old_names
 from mycelia.testing.engines import closing, flow, handshake, lifecycle, messages
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.harness import EngineHarness
@@ -25,15 +25,6 @@ from mycelia.testing.engines.recording_peer import RecordingPeer
 from mycelia.testing.engines.server import EngineServer
 
 __all__ = ["EngineCheck", "EngineHarness", "EngineServer", "RecordingPeer", "engine_checks"]
-
-_RENAMED = {"EngineStand": EngineHarness, "Place": EngineServer}
-
-
-def __getattr__(name: str) -> object:
-    if name in _RENAMED:
-        warnings.warn(f"{__name__}.{name} is now called {_RENAMED[name].__name__}", DeprecationWarning, stacklevel=2)
-        return _RENAMED[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def engine_checks(capabilities: Collection[str] | None = None) -> tuple[EngineCheck, ...]:
@@ -44,3 +35,6 @@ def engine_checks(capabilities: Collection[str] | None = None) -> tuple[EngineCh
     """
     every = (*lifecycle.CHECKS, *handshake.CHECKS, *messages.CHECKS, *closing.CHECKS, *flow.CHECKS)
     return every if capabilities is None else tuple(check for check in every if check.needs <= set(capabilities))
+
+
+forward_old_names(__name__)

@@ -25,6 +25,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]  # absent fro
 from mycelia.protocol.wire.codes import Close, parse_close
 from mycelia.protocol.ws.assembler import check_text
 from mycelia.protocol.ws.frames import FrameFault
+from mycelia.transports.silent_logger import SilentLogger
 from mycelia.transports.stream.framed_connection import FramedConnection
 from mycelia.transports.stream.reader import READ_BYTES, FrameHandler, Reader
 from mycelia.transports.transport_state import TransportState
@@ -47,7 +48,7 @@ _OPCODES = {
     WSMsgType.CLOSE: 8, WSMsgType.PING: 9, WSMsgType.PONG: 10,
 }  # fmt: skip
 _BUFFER_BYTES = 16 * 1024
-_SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # the data of peers must not reach a log
+_SILENT = SilentLogger(logging.getLogger("picows"))
 _SHORT_BYTES = 4 * 1024  # the beginning of a message up to this length is kept without a parser
 _KEEP_BYTES = 32 * 1024  # a parser with a larger buffer is dropped, not pooled
 _POOL_SIZE = 16

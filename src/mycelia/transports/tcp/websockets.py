@@ -21,6 +21,7 @@ from websockets.typing import BytesLike, ExtensionName
 
 from mycelia.protocol.ws.frames import CONTROL_LIMIT_BYTES
 from mycelia.transports.engine_options import EngineOptions
+from mycelia.transports.silent_logger import SilentLogger
 from mycelia.transports.stream.reader import READ_BYTES, FrameHandler, Reader
 from mycelia.transports.tcp.listener import ListeningEngine
 
@@ -34,7 +35,7 @@ __all__ = ["WebsocketsEngine"]
 
 
 _KEY_BYTES = 4  # RFC 6455 §5.2
-_SILENT = logging.Logger("websockets", logging.CRITICAL + 1)  # the data of peers must not reach a log
+_SILENT = SilentLogger(logging.getLogger("websockets.server"))
 
 
 class _Payloads(StreamReader):
