@@ -12,58 +12,15 @@ from binascii import a2b_base64
 from collections.abc import Sequence
 from hashlib import sha1
 
-from mycelia.protocol.http.credentials import (
-    BEARER_PREFIX,
-    Credentials,
-    choose_subprotocol,
-    credentials,
-    public_view,
-)
-from mycelia.protocol.http.origin import (
-    check_origin_rule,
-    check_query,
-    host_allowed,
-    is_host_rule,
-    origin_allowed,
-)
-from mycelia.protocol.http.request import (
-    HEAD_LIMIT_BYTES,
-    HEADER_LIMIT,
-    BadHandshake,
-    Handshake,
-    Headers,
-    HttpReply,
-    UpgradedHandshake,
-    encode_headers,
-    is_token,
-    read_request,
-    redact,
-)
+from mycelia.protocol.http.credentials import BEARER_PREFIX
+from mycelia.protocol.http.request import BadHandshake, Handshake, encode_headers, is_token
 
 __all__ = [
-    "HEADER_LIMIT",
-    "HEAD_LIMIT_BYTES",
     "SUBPROTOCOL_LIMIT",
     "VERSION",
-    "BadHandshake",
-    "Credentials",
-    "Handshake",
-    "Headers",
-    "HttpReply",
-    "UpgradedHandshake",
     "accept_response",
-    "check_origin_rule",
-    "check_query",
     "check_subprotocols",
     "check_upgrade",
-    "choose_subprotocol",
-    "credentials",
-    "host_allowed",
-    "is_host_rule",
-    "origin_allowed",
-    "public_view",
-    "read_request",
-    "redact",
 ]
 
 VERSION = "13"
