@@ -15,6 +15,8 @@ NAMES: dict[str, str] = {
     "mycelia.edge.faults:packed_failure": "mycelia.serving.responses:pack_error_response",
     "mycelia.edge.faults:plain_fault": "mycelia.serving.error_mapping:standard_error",
     "mycelia.edge.judge:Judge": "mycelia.auth.credential_check:CredentialChecker",
+    "mycelia.edge.judge:cookie_origins": "mycelia.net.peer_rules:cookie_origins",
+    "mycelia.edge.judge:settled_mode": "mycelia.serving.config:settled_mode",
     "mycelia.edge.lifespan:Reminder": "mycelia.serving.lifespan:NotStartedWarning",
     "mycelia.edge.lifespan:live": "mycelia.serving.lifespan:run_lifespan",
     "mycelia.edge.logins:FailedLogins": "mycelia.auth.login_throttle:LoginThrottle",

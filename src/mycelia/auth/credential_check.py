@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import time
 
 from mycelia.auth.authenticator import TOKEN_BYTES, Authenticator, Credential
 from mycelia.auth.identity import Identity
 from mycelia.auth.login_throttle import LoginThrottle, is_guess
-from mycelia.errors import ConfigError, NoCredential, Unauthorized, Untimely
+from mycelia.errors import NoCredential, Unauthorized, Untimely
 
-__all__ = ["CredentialChecker", "Judge", "cookie_origins", "settled_mode"]
-
-_MODES = ("required", "optional", "off")
-
-
-def cookie_origins(allowed: Iterable[str]) -> list[str]:
-    """Return the rules of an allow-list whose pages may use cookies.
-
-    `*` allows every page to connect. It does not allow every page to use the cookies that its visitors have.
-    """
-    return [each for each in allowed if each not in ("*", "null")]
-
-
-def settled_mode(authenticator: object, mode: str) -> str:
-    """Return the mode of a section `authentication`: "auto" becomes "required" with an authenticator, else "off".
-
-    Raises:
-        ConfigError: The authenticator or the mode is invalid, or the mode needs an authenticator and there is none.
-    """
-    key = "authentication.authenticator"
-    if authenticator is not None and (
-        isinstance(authenticator, type) or not callable(getattr(authenticator, "authenticate", None))
-    ):
-        got = f"the class {authenticator.__name__}" if isinstance(authenticator, type) else type(authenticator).__name__
-        raise ConfigError(key, f"expected an Authenticator, such as TokenAuthenticator(function), got {got}")
-    if mode == "auto":
-        return "off" if authenticator is None else "required"
-    if mode not in _MODES:
-        raise ConfigError("authentication.mode", f"expected one of {', '.join(_MODES)}, auto; got {mode!r}")
-    if mode != "off" and authenticator is None:
-        raise ConfigError(key, f"expected an authenticator, because mode is {mode!r}")
-    return mode
+__all__ = ["CredentialChecker"]
 
 
 class CredentialChecker:
@@ -88,8 +57,3 @@ class CredentialChecker:
         if identity.expires_at is not None and identity.expires_at <= self._clock():
             raise Untimely("the credential has expired")
         return identity
-
-    judge = check  # until realtime uses the new name
-
-
-Judge = CredentialChecker  # until realtime uses the new name

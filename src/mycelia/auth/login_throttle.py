@@ -11,7 +11,7 @@ from time import monotonic
 from mycelia.errors import NoCredential, Untimely
 from mycelia.scheduling.rate_limiter import Rate, RateLimiter
 
-__all__ = ["FailedLogins", "LoginThrottle", "is_guess"]
+__all__ = ["LoginThrottle", "is_guess"]
 
 _MAX_WINDOWS = 10  # the longest wait of a network, in windows of the rate
 
@@ -46,12 +46,7 @@ class LoginThrottle:
         if self._limiter is not None and network and self._limiter.wait(network) < self._max_wait:
             self._limiter.charge(network)
 
-    wait, add = retry_after, record_failure  # until realtime uses the new names
-
 
 def is_guess(error: Exception) -> bool:
     """Return True if a rejection counts as a guess: the credential was present, and not just expired or too early."""
     return not isinstance(error, (NoCredential, Untimely))
-
-
-FailedLogins = LoginThrottle  # until realtime uses the new name

@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 from mycelia.auth.authenticator import Credential
 
-__all__ = ["hide", "redact", "secrets_of", "traceback_without"]
+__all__ = ["redact", "secrets_of", "traceback_without"]
 
 _MIN_SECRET_LENGTH = 8  # A shorter cookie, such as "1", is no secret. Its redaction would make a log unreadable.
 _REDACTED = "***"
@@ -36,6 +36,3 @@ def secrets_of(credential: Credential) -> list[str]:
 def _encodings(secret: str) -> tuple[str, ...]:
     raw = secret.encode(errors="replace")  # A lone surrogate cannot be part of a URL.
     return secret, repr(secret)[1:-1], quote(raw), quote(raw, safe=""), quote_plus(raw)
-
-
-hide = redact  # until realtime uses the new name

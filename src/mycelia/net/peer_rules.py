@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mycelia.errors import ConfigError
 from mycelia.net.address import Proxies
 from mycelia.protocol.http.forwarded import WAYS
 from mycelia.protocol.http.origin import check_origin_rule, is_host_rule
 
-__all__ = ["check_names", "check_proxies"]
+__all__ = ["check_names", "check_proxies", "cookie_origins"]
 
 
 def check_names(origins: Sequence[str], hosts: Sequence[str]) -> None:
@@ -34,3 +34,11 @@ def check_proxies(trusted: Sequence[str], headers: str) -> None:
         raise ConfigError("trusted_proxies", problem) from None
     if headers not in WAYS:
         raise ConfigError("proxy_headers", f"expected {' or '.join(WAYS)}, got {headers!r}")
+
+
+def cookie_origins(allowed: Iterable[str]) -> list[str]:
+    """Return the rules of an allow-list whose pages may use cookies.
+
+    `*` allows every page to connect. It does not allow every page to use the cookies that its visitors have.
+    """
+    return [each for each in allowed if each not in ("*", "null")]

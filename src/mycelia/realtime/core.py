@@ -10,11 +10,11 @@ import logging
 from collections.abc import Mapping
 from itertools import count
 
-from mycelia.auth.credential_check import cookie_origins
-from mycelia.auth.login_throttle import FailedLogins
+from mycelia.auth.login_throttle import LoginThrottle
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem
 from mycelia.net.address import Proxies
+from mycelia.net.peer_rules import cookie_origins
 from mycelia.observability.counters import Counter, EventCounters
 from mycelia.observability.error_log import RECORDING, ErrorLog
 from mycelia.protocol.wire.codes import Close
@@ -123,7 +123,7 @@ class Core:
             config.authentication,
             f"{subsystem.name}://authenticate",
             timeout=connection.connection_timeout,
-            throttle=FailedLogins(limits.failed_logins),
+            throttle=LoginThrottle(limits.failed_logins),
             abuse=self.abuse,
             counters=self.counters,
             errors=self.errors,

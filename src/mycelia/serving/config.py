@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mycelia.auth import Authenticator
-from mycelia.auth.credential_check import settled_mode
 from mycelia.config.sections import below, between, check_fields, octal, seconds
+from mycelia.errors import ConfigError
 from mycelia.net.certificates import TlsConfig, read_tls
 from mycelia.net.listen_address import check_place
 from mycelia.net.peer_rules import check_names
 
-__all__ = ["BaseAuthenticationConfig", "ListenConfig"]
+__all__ = ["BaseAuthenticationConfig", "ListenConfig", "settled_mode"]
+
+_MODES = ("required", "optional", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +70,24 @@ class BaseAuthenticationConfig:
         """Raise ConfigError for an invalid value, and replace the mode "auto"."""
         check_fields("authentication", self)
         object.__setattr__(self, "mode", settled_mode(self.authenticator, self.mode))
+
+
+def settled_mode(authenticator: object, mode: str) -> str:
+    """Return the mode of a section `authentication`: "auto" becomes "required" with an authenticator, else "off".
+
+    Raises:
+        ConfigError: The authenticator or the mode is invalid, or the mode needs an authenticator and there is none.
+    """
+    key = "authentication.authenticator"
+    if authenticator is not None and (
+        isinstance(authenticator, type) or not callable(getattr(authenticator, "authenticate", None))
+    ):
+        got = f"the class {authenticator.__name__}" if isinstance(authenticator, type) else type(authenticator).__name__
+        raise ConfigError(key, f"expected an Authenticator, such as TokenAuthenticator(function), got {got}")
+    if mode == "auto":
+        return "off" if authenticator is None else "required"
+    if mode not in _MODES:
+        raise ConfigError("authentication.mode", f"expected one of {', '.join(_MODES)}, auto; got {mode!r}")
+    if mode != "off" and authenticator is None:
+        raise ConfigError(key, f"expected an authenticator, because mode is {mode!r}")
+    return mode

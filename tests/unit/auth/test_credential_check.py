@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mycelia import ConfigError, NoCredential, Unauthorized, Untimely
-from mycelia.auth import Credential, Identity, TokenAuthenticator
-from mycelia.auth.credential_check import CredentialChecker, cookie_origins, settled_mode
+from mycelia import NoCredential, Unauthorized, Untimely
+from mycelia.auth import Credential, Identity
+from mycelia.auth.credential_check import CredentialChecker
 from mycelia.auth.login_throttle import LoginThrottle
 from mycelia.scheduling.rate_limiter import Rate
 
@@ -56,17 +56,3 @@ async def test_what_is_not_looked_at() -> None:
     with pytest.raises(Unauthorized, match="at most 8192"):
         await checks.check(Credential("x" * 8193), "net")
     assert not throttle.retry_after("net")
-
-
-def test_a_star_lets_no_cookies_in() -> None:
-    assert cookie_origins(["*", "null", "https://a.example"]) == ["https://a.example"]
-
-
-def test_modes() -> None:
-    some = TokenAuthenticator(lambda _: None)
-    assert settled_mode(None, "auto") == settled_mode(None, "off") == "off"
-    assert settled_mode(some, "auto") == "required"
-    assert settled_mode(some, "off") == "off" and settled_mode(some, "optional") == "optional"
-    for authenticator, mode in ((None, "required"), (some, "x"), (TokenAuthenticator, "auto"), (object(), "auto")):
-        with pytest.raises(ConfigError):
-            settled_mode(authenticator, mode)

@@ -94,7 +94,7 @@ async def test_only_a_handshake_with_a_credential_is_turned_away(known: bool) ->
     limits = {"failed_logins": {"max_messages": 1, "window": 3600.0}}
     authentication = {"authenticator": Nobody(), "deadline": 0} if known else {}
     async with staged(limits=limits, authentication=authentication) as stage:
-        stage.core.authentication.throttle.add("192.0.2.1")
+        stage.core.authentication.throttle.record_failure("192.0.2.1")
         assert (status(stage), status(stage, BEARER)) == (101, 429)
         assert status(stage, *COOKIES) == (429 if known else 101)
         assert status(stage, COOKIES[0], ("Origin", "http://evil.example")) in (101, 403)
@@ -103,7 +103,7 @@ async def test_only_a_handshake_with_a_credential_is_turned_away(known: bool) ->
 
 async def test_whoever_runs_it_is_told_of_a_proxy_that_may_be_meant(caplog: pytest.LogCaptureFixture) -> None:
     async with staged(limits={"failed_logins": {"max_messages": 1, "window": 3600.0}}) as stage:
-        stage.core.authentication.throttle.add("192.0.2.1")
+        stage.core.authentication.throttle.record_failure("192.0.2.1")
         with caplog.at_level(logging.WARNING, "mycelia.websocket"):
             assert [status(stage, BEARER) for _ in range(3)] == [429] * 3
         [warning] = [each.getMessage() for each in caplog.records]

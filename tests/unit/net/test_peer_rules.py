@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mycelia.errors import ConfigError
-from mycelia.net.peer_rules import check_names, check_proxies
+from mycelia.net.peer_rules import check_names, check_proxies, cookie_origins
 
 
 def test_rules_that_there_are() -> None:
@@ -31,3 +31,7 @@ def test_what_is_no_proxy_is_named(trusted: tuple[str, ...], way: str, key: str)
     with pytest.raises(ConfigError, match="expected ") as caught:
         check_proxies(trusted, way)
     assert caught.value.key == key
+
+
+def test_a_star_lets_no_cookies_in() -> None:
+    assert cookie_origins(["*", "null", "https://a.example"]) == ["https://a.example"]

@@ -7,7 +7,7 @@ import pytest
 
 from mycelia.errors import ConfigError
 from mycelia.observability.error_log import RECORDING, ErrorLog, ErrorRecord, ErrorsConfig
-from mycelia.serving.error_responses import apology
+from mycelia.serving.internal_error import internal_error
 
 
 def raised(error: Exception) -> Exception:
@@ -75,7 +75,7 @@ def test_an_apology_is_kept_where_the_task_says() -> None:
     log = ErrorLog(ErrorsConfig())
     token = RECORDING.set(log)
     try:
-        fault = apology("it failed", "c", ValueError("secret"), trace_id="t", path="app://x")
+        fault = internal_error("it failed", "c", ValueError("secret"), trace_id="t", path="app://x")
     finally:
         RECORDING.reset(token)
     [record] = log.newest(5)

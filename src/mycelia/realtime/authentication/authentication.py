@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mycelia.auth import CanClose, Credential, Identity
-from mycelia.auth.credential_check import Judge
-from mycelia.auth.login_throttle import FailedLogins
-from mycelia.auth.redaction import hide, secrets_of, traceback_without
+from mycelia.auth.credential_check import CredentialChecker
+from mycelia.auth.login_throttle import LoginThrottle
+from mycelia.auth.redaction import redact, secrets_of, traceback_without
 from mycelia.errors import (
     Disabled,
     Forbidden,
@@ -59,7 +59,7 @@ class Authentication:
         path: str,
         *,
         timeout: float,
-        throttle: FailedLogins,
+        throttle: LoginThrottle,
         abuse: AbuseLimit,
         counters: EventCounters,
         errors: ErrorLog,
@@ -74,7 +74,7 @@ class Authentication:
         self._on_expiring, self._on_changed = on_expiring, on_changed
         times = config.warning, config.grace
         self.expiry: CredentialExpiry[WebSocketConnection] = CredentialExpiry(times, self._warn, self._expire)
-        self._check = Judge(config.authenticator, throttle, lambda: self.expiry.clock())
+        self._check = CredentialChecker(config.authenticator, throttle, lambda: self.expiry.clock())
 
     @property
     def is_active(self) -> bool:
@@ -115,7 +115,7 @@ class Authentication:
         token = token_of(body)
         if token is None:
             raise InvalidBody("expected a body {token}, a string", "$.token")
-        if (wait := self.throttle.wait(connection.client.network)) and not is_renewing(connection):
+        if (wait := self.throttle.retry_after(connection.client.network)) and not is_renewing(connection):
             self._counters.add(Counter.FAILED_LOGINS)
             self._abuse.refused(connection.link)
             raise RateLimited("a login", wait)
@@ -151,7 +151,7 @@ class Authentication:
 
     async def identify(self, credential: Credential, connection: WebSocketConnection) -> Identity:
         """Return the identity that a credential names. Raises what the credential check raises."""
-        return await self._check.judge(credential, connection.client.network)
+        return await self._check.check(credential, connection.client.network)
 
     def adopt(self, connection: WebSocketConnection, identity: Identity) -> None:
         """Set the identity of a connection, and tell everything that depends on it."""
@@ -202,7 +202,7 @@ class Authentication:
             async with deadline:
                 return await self.identify(credential, connection)
         except (Unauthorized, Forbidden, Unavailable) as fault:
-            reason = hide(str(fault), secrets_of(credential))
+            reason = redact(str(fault), secrets_of(credential))
             logger.info("the credential of connection %s was not renewed: %s", connection.id, reason)
             self._counters.add(Counter.AUTHENTICATION)
             if isinstance(fault, Unauthorized):

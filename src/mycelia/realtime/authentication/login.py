@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mycelia.auth import Credential
-from mycelia.auth.redaction import hide, secrets_of
+from mycelia.auth.redaction import redact, secrets_of
 from mycelia.errors import Forbidden, NoCredential, Unauthorized, Unavailable
 from mycelia.observability.counters import Counter, EventCounters
 from mycelia.protocol.http.credentials import cookies, credentials
@@ -26,7 +26,7 @@ from mycelia.realtime.connection.link import Link
 from mycelia.realtime.connection.principal import identity_of
 from mycelia.realtime.outbound.responder import Responder
 from mycelia.realtime.outbound.transforms import Transforms
-from mycelia.serving.error_responses import outcome_response
+from mycelia.serving.responses import outcome_response
 
 __all__ = ["CloseReason", "Login"]
 
@@ -71,7 +71,7 @@ class Login:
 
         A handshake without a credential does not wait.
         """
-        wait = self._authentication.throttle.wait(address)
+        wait = self._authentication.throttle.retry_after(address)
         has_credential = credential.token or (self._authentication.is_active and not credential.empty)
         return wait if has_credential else 0.0
 
@@ -112,7 +112,7 @@ class Login:
     def count_rejected(self, link: Link, credential: Credential) -> None:
         """Count a token that `connect` rejected. With an authenticator, the authenticator has counted it."""
         if not self._authentication.is_active and credential.token is not None:
-            self._authentication.throttle.add(link.session.client.network)
+            self._authentication.throttle.record_failure(link.session.client.network)
 
     async def _by_message(self, link: Link, first: FirstMessage) -> CloseReason | None:
         authentication = self._authentication
@@ -133,14 +133,14 @@ class Login:
             NoCredential: The credential is empty.
         """
         authentication, connection = self._authentication, link.session
-        if authentication.throttle.wait(connection.client.network):
+        if authentication.throttle.retry_after(connection.client.network):
             return Close.ABUSE, "too many failed logins from this address"
         try:
             identity = await authentication.identify(credential, connection)
         except NoCredential:
             raise
         except (Unauthorized, Forbidden, Unavailable) as fault:
-            reason = hide(str(fault), secrets_of(credential))
+            reason = redact(str(fault), secrets_of(credential))
             logger.info("connection %s is refused: %s", connection.id, reason)
             return _close_reason(fault)
         except Exception as fault:

@@ -8,10 +8,10 @@ from os import urandom
 from typing import Any
 
 from mycelia.auth import Authenticator
-from mycelia.auth.credential_check import settled_mode
 from mycelia.config.sections import between, check_fields, seconds
 from mycelia.errors import ConfigError, RouteError
 from mycelia.kernel.routing.path import Pattern
+from mycelia.serving.config import settled_mode
 
 __all__ = ["AuthenticationConfig", "ConnectionConfig", "DrainConfig", "OverloadConfig", "RoutingConfig"]
 

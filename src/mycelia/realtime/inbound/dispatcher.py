@@ -23,7 +23,8 @@ from mycelia.realtime.inbound.invoke import Invoker, clear_cancellation
 from mycelia.realtime.inbound.resolver import Resolver
 from mycelia.realtime.outbound.responder import Responder
 from mycelia.realtime.outbound.transforms import Transforms
-from mycelia.serving.error_responses import failure, fault_of, outcome_response, plain_fault
+from mycelia.serving.error_mapping import error_for, standard_error
+from mycelia.serving.responses import error_response, outcome_response
 
 __all__ = ["Dispatcher"]
 
@@ -122,7 +123,7 @@ class Dispatcher:
 
     def failed(self, error: Exception, route: Route | None, link: Link, request: Request, trace_id: str) -> Response:
         """Return the response for an exception of a handler, or of the search for its route."""
-        return failure(fault_of(error, route, link.id, trace_id), request.correlation_id, trace_id)
+        return error_response(error_for(error, route, link.id, trace_id), request.correlation_id, trace_id)
 
     def timed_out(self, route: Route, link: Link, request: Request, trace_id: str) -> Response:
         """Return the response for a handler that was cancelled because its time was over."""
@@ -135,7 +136,7 @@ class Dispatcher:
         clear_cancellation()
         if route is not None:
             route.failed += 1
-        return failure(plain_fault(Code.CANCELLED), request.correlation_id, trace_id)
+        return error_response(standard_error(Code.CANCELLED), request.correlation_id, trace_id)
 
     async def _handle_event(self, link: Link, event: Event, trace_id: str, whole: object) -> None:
         route: Route | None = None
@@ -144,7 +145,7 @@ class Dispatcher:
             await self._invoker.run(route, message, params, None)
             route.handled += 1
         except Exception as error:
-            fault_of(error, route, link.id, trace_id)
+            error_for(error, route, link.id, trace_id)
 
 
 def trace_id_of(metadata: Mapping[str, Any]) -> str | None:

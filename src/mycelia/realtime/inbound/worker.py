@@ -31,7 +31,7 @@ from mycelia.realtime.inbound.invoke import HandlerTimer, clear_pending_cancella
 from mycelia.realtime.service_state import ServiceState
 from mycelia.scheduling.fair_scheduler import FairScheduler
 from mycelia.scheduling.task_owner import TaskOwner
-from mycelia.serving.error_responses import outcome_response
+from mycelia.serving.responses import outcome_response
 
 __all__ = ["SLICE", "Worker", "WorkerPorts"]
 

@@ -21,7 +21,7 @@ from mycelia.realtime.inbound.client_message import ClientMessage
 from mycelia.realtime.inbound.invoke import clear_cancellation
 from mycelia.realtime.service_state import ServiceState
 from mycelia.scheduling.task_owner import TaskOwner
-from mycelia.serving.error_responses import apology
+from mycelia.serving.internal_error import internal_error
 
 __all__ = ["ConnectionEvent", "EventHandlers", "refusal_of"]
 
@@ -87,7 +87,7 @@ class EventHandlers:
                 if isinstance(error, asyncio.CancelledError) and self._state.is_cancelling:
                     raise
                 clear_cancellation()
-                apology(f"a handler of {event} failed", connection.id, error, path=route.path)
+                internal_error(f"a handler of {event} failed", connection.id, error, path=route.path)
 
     def tell_expiring(self, connection: WebSocketConnection, body: dict[str, Any]) -> None:
         """Run the handlers of `expiring` in a task of their own."""

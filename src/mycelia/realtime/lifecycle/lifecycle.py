@@ -33,7 +33,7 @@ from mycelia.realtime.liveness.heartbeat import Heartbeat
 from mycelia.realtime.outbound.system_events import system_event
 from mycelia.realtime.service_state import ServiceState
 from mycelia.scheduling.task_owner import TaskOwner
-from mycelia.serving.error_responses import apology
+from mycelia.serving.internal_error import internal_error
 
 __all__ = ["Lifecycle"]
 
@@ -176,7 +176,7 @@ class Lifecycle:
         return asyncio.get_running_loop().time() + self._config.connection_timeout
 
     def _connect_failed(self, link: Link, error: BaseException) -> CloseReason:
-        apology("a connect handler failed", link.id, error, path=self._events.path_of("connect"))
+        internal_error("a connect handler failed", link.id, error, path=self._events.path_of("connect"))
         rejection = Close.INTERNAL_ERROR, "connect failed"
         link.fail(*rejection)
         return rejection

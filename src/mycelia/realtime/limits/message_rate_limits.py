@@ -21,7 +21,8 @@ from mycelia.realtime.inbound.receiver import Receiver
 from mycelia.realtime.limits.abuse_limit import AbuseLimit, close_for_abuse
 from mycelia.realtime.outbound.responder import Responder
 from mycelia.scheduling.rate_limiter import RateLimiter
-from mycelia.serving.error_responses import failure, fault_of
+from mycelia.serving.error_mapping import error_for
+from mycelia.serving.responses import error_response
 from mycelia.transports.seam import Control
 
 __all__ = ["MessageRateLimits"]
@@ -123,8 +124,8 @@ class MessageRateLimits:
             worker.put(RateLimitedRequest(None, None, envelope.correlation_id, envelope.metadata, wait), payload)
             return
         trace_id = self._responder.next_trace_id()
-        fault = fault_of(RateLimited("a message", wait), None, link.id, trace_id)
-        self._responder.send(link, failure(fault, envelope.correlation_id, trace_id))
+        fault = error_for(RateLimited("a message", wait), None, link.id, trace_id)
+        self._responder.send(link, error_response(fault, envelope.correlation_id, trace_id))
 
 
 def _connection_of(link: Link) -> str | None:

@@ -15,7 +15,9 @@ from mycelia.realtime.connection.link import Link
 from mycelia.realtime.connection.work import UntransformedMessage, WholeMessage, Work
 from mycelia.realtime.outbound.transforms import Transforms
 from mycelia.scheduling.task_owner import TaskOwner
-from mycelia.serving.error_responses import apology, failure, packed_failure, plain_fault
+from mycelia.serving.error_mapping import standard_error
+from mycelia.serving.internal_error import internal_error
+from mycelia.serving.responses import error_response, pack_error_response
 
 __all__ = ["Responder"]
 
@@ -51,8 +53,8 @@ class Responder:
         except Exception as error:
             if route is not None:
                 route.failed += 1
-            fault = apology("a reply cannot be encoded", link.id, error)
-            return packed_failure(link.encoder.pack, fault, response.correlation_id, self.next_trace_id())
+            fault = internal_error("a reply cannot be encoded", link.id, error)
+            return pack_error_response(link.encoder.pack, fault, response.correlation_id, self.next_trace_id())
         if route is not None:
             route.handled += 1
         return packet
@@ -73,7 +75,7 @@ class Responder:
     def fail(self, link: Link, fault: ProtocolFault) -> None:
         """Answer a message that violates the wire language."""
         answer = Fault(fault.code, fault.message, fault.details)
-        self.send(link, failure(answer, fault.correlation_id, self.next_trace_id()))
+        self.send(link, error_response(answer, fault.correlation_id, self.next_trace_id()))
 
     def refuse(self, link: Link, work: Work) -> None:
         """Answer OVERLOADED to a request that is not accepted."""
@@ -90,8 +92,8 @@ class Responder:
         if isinstance(work, WholeMessage):
             work = work.envelope
         if isinstance(work, Request) and not wants_no_reply(work.metadata):
-            overloaded = plain_fault(Code.OVERLOADED, retryable=True)
-            self.send(link, failure(overloaded, work.correlation_id, self.next_trace_id()))
+            overloaded = standard_error(Code.OVERLOADED, retryable=True)
+            self.send(link, error_response(overloaded, work.correlation_id, self.next_trace_id()))
 
     async def _send_transformed(self, link: Link, response: Response) -> None:
         link.push(await self._transforms.pack(response, link, "-"))

@@ -11,7 +11,9 @@ from mycelia.protocol.wire.codes import Code
 from mycelia.protocol.wire.envelope import Envelope, ProtocolFault, Response, from_mapping, to_mapping
 from mycelia.realtime.connection.link import Link
 from mycelia.realtime.connection.work import UntransformedMessage
-from mycelia.serving.error_responses import TEXTS, apology, packed_failure
+from mycelia.serving.error_mapping import MESSAGES
+from mycelia.serving.internal_error import internal_error
+from mycelia.serving.responses import pack_error_response
 
 __all__ = ["Transforms"]
 
@@ -42,8 +44,8 @@ class Transforms:
             value = self.incoming(message.value)
             message.value = await value if inspect.isawaitable(value) else value
         except Exception as error:
-            fault = apology("transform_incoming failed", connection_id, error)
-            raise ProtocolFault(Code.INVALID_MESSAGE, TEXTS[Code.INVALID_MESSAGE], fault.details) from None
+            fault = internal_error("transform_incoming failed", connection_id, error)
+            raise ProtocolFault(Code.INVALID_MESSAGE, MESSAGES[Code.INVALID_MESSAGE], fault.details) from None
         return from_mapping(message.value)
 
     async def pack(self, response: Response, link: Link, trace_id: str, route: Route | None = None) -> bytes:
@@ -67,8 +69,8 @@ class Transforms:
         except Exception as error:
             if route is not None:
                 route.failed += 1
-            fault = apology("transform_outgoing failed", link.id, error, trace_id=trace_id)
-            return packed_failure(link.encoder.pack, fault, response.correlation_id, trace_id)
+            fault = internal_error("transform_outgoing failed", link.id, error, trace_id=trace_id)
+            return pack_error_response(link.encoder.pack, fault, response.correlation_id, trace_id)
         if route is not None:
             route.handled += 1
         return packet

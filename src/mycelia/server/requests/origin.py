@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mycelia.auth.credential_check import cookie_origins
 from mycelia.errors import Forbidden
+from mycelia.net.peer_rules import cookie_origins
 from mycelia.protocol.http.origin import origin_allowed
 from mycelia.protocol.http.request import Handshake
 from mycelia.server.response import Header, HttpResponse

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from mycelia.asgi.scope import Receive
-from mycelia.auth.credential_check import cookie_origins
+from mycelia.net.peer_rules import cookie_origins
 from mycelia.protocol.engineio.actions import Respond
 from mycelia.protocol.http.origin import origin_allowed
 from mycelia.protocol.http.request import Handshake, HttpReply

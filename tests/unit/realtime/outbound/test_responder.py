@@ -17,7 +17,7 @@ from mycelia.protocol.wire.envelope import Event, ProtocolFault, Request, Respon
 from mycelia.realtime.connection.link import Link
 from mycelia.realtime.connection.work import UntransformedMessage
 from mycelia.realtime.outbound.responder import Responder
-from mycelia.serving.error_responses import outcome_response
+from mycelia.serving.responses import outcome_response
 from tests.support.names import shown
 from tests.unit.realtime.support import Stage, staged, until
 

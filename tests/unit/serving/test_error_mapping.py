@@ -21,7 +21,7 @@ from mycelia.errors import (
     Unauthorized,
 )
 from mycelia.protocol.wire.codes import Code
-from mycelia.serving.error_responses import TEXTS, apology, failure, fault_of, outcome_response, plain_fault
+from mycelia.serving.error_mapping import MESSAGES, error_for, standard_error
 from tests.unit.kernel.support import route_to
 
 
@@ -60,15 +60,15 @@ def test_what_a_handler_may_tell_its_client(
     error: Exception, code: str, details: Mapping[str, object] | None, retryable: bool
 ) -> None:
     route = route_to("app://slow")
-    fault = fault_of(error, route, "c", "t")
+    fault = error_for(error, route, "c", "t")
     assert (fault.code, fault.details, fault.retryable) == (code, details, retryable)
     assert "secret" not in fault.message and route.failed == 1
 
 
 @pytest.mark.parametrize("error", HIDDEN, ids=lambda error: type(error).__name__)
 def test_what_a_client_is_not_told_is_logged_under_an_id(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    fault = fault_of(error, route_to("app://slow"), "conn-7", "trace-9")
-    assert (fault.code, fault.message, fault.retryable) == ("HANDLER_ERROR", TEXTS[Code.HANDLER_ERROR], False)
+    fault = error_for(error, route_to("app://slow"), "conn-7", "trace-9")
+    assert (fault.code, fault.message, fault.retryable) == ("HANDLER_ERROR", MESSAGES[Code.HANDLER_ERROR], False)
     assert list(fault.details) == ["errorId"]
     [record] = caplog.records
     for known in (fault.details["errorId"], "conn-7", "trace-9", "app://slow"):
@@ -86,43 +86,12 @@ def test_what_a_client_is_not_told_is_logged_under_an_id(error: Exception, caplo
     ],
 )
 def test_before_a_route_is_found(error: Exception, code: str, details: Any, caplog: pytest.LogCaptureFixture) -> None:
-    fault = fault_of(error, None, "c", "t")
+    fault = error_for(error, None, "c", "t")
     assert (fault.code, fault.details) == (code, details) and "secret" not in fault.message
     assert not caplog.records
 
 
 def test_every_text_is_the_codes_own_and_shows_nothing() -> None:
-    for code, text in TEXTS.items():
-        fault = plain_fault(Code(code), retryable=True)
+    for code, text in MESSAGES.items():
+        fault = standard_error(Code(code), retryable=True)
         assert (fault.code, fault.message, fault.details, fault.retryable) == (code, text, None, True)
-
-
-@pytest.mark.parametrize(
-    ("value", "success", "data", "code"),
-    [
-        (None, True, None, None),
-        (0, True, 0, None),
-        ({"a": 1}, True, {"a": 1}, None),
-        ({"success": True, "data": 5}, True, 5, None),
-        ({"success": True, "data": 5, "extra": 1}, True, {"success": True, "data": 5, "extra": 1}, None),
-        ({"success": "yes"}, True, {"success": "yes"}, None),
-        ({"success": False, "error": "text"}, False, None, "HANDLER_ERROR"),
-        ({"success": False, "error": {"code": "MINE", "message": "m"}, "data": 7}, False, 7, "MINE"),
-        ({"success": False}, False, None, "HANDLER_ERROR"),
-    ],
-)
-def test_what_a_handler_returned(value: Any, success: bool, data: Any, code: str | None) -> None:
-    response = outcome_response(value, ["any", 1], "t")
-    assert (response.success, response.data, response.correlation_id) == (success, data, ["any", 1])
-    assert (response.error.code if response.error else None) == code
-    assert getattr(response.metadata, "trace_id", None) == "t"
-
-
-def test_a_failure_has_its_correlation_id_and_trace() -> None:
-    response = failure(plain_fault(Code.TIMEOUT), 5, "t", {"partial": 1})
-    assert (response.success, response.data, response.correlation_id) == (False, {"partial": 1}, 5)
-
-
-def test_no_two_apologies_share_an_id() -> None:
-    ids = {apology("it failed", "c", ValueError()).details["errorId"] for _ in range(20)}
-    assert len(ids) == 20
