@@ -144,7 +144,7 @@ async def _knows_the_deadline(harness: EngineHarness) -> None:
 async def _takes_the_acceptance(harness: EngineHarness) -> None:
     await harness.start()
     wire, peer = await harness.open(echo=True)
-    peer.transport.accepted("c-1")
+    expect("the type of what accepted() returns", type(peer.transport.accepted("c-1")), bool)
     await wire.send(Opcode.TEXT, b"hello")
     expect("the echo", await read_message(wire), (b"hello", False))
 
