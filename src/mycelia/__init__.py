@@ -30,8 +30,8 @@ from mycelia.errors import (
     Untimely,
 )
 from mycelia.kernel.building.contract import Contract
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, Hook, hook
+from mycelia.kernel.facet import Facet
 from mycelia.kernel.messages.context import Caller, Options, Principal
 from mycelia.kernel.messages.message import Message, Metadata
 from mycelia.kernel.subsystem import BaseSubsystem

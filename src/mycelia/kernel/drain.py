@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
-    from mycelia.kernel.system import MessageSystem
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.signals import Signals
 
-__all__ = ["Signals", "drain", "serve_until_signal"]
+__all__ = ["Drainable", "HasFacets", "drain", "serve_until_signal"]
 
 logger = logging.getLogger("mycelia.kernel")
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+class HasFacets(Protocol):
+    """A subsystem, as far as a drain needs it."""
+
+    @property
+    def facets(self) -> Sequence[Facet]: ...
 
 
-async def drain(name: str, subsystems: Iterable[BaseSubsystem], deadline: float) -> None:
+class Drainable(Protocol):
+    """A system that can be drained."""
+
+    async def drain(self, deadline: float = 30.0) -> None: ...
+
+
+async def drain(name: str, subsystems: Iterable[HasFacets], deadline: float) -> None:
     """Drains every facet, all at the same time; raises what failed, as one ExceptionGroup, when all are done."""
     work = [facet.drain(deadline) for each in subsystems for facet in each.facets]
     results = await asyncio.gather(*work, return_exceptions=True)
@@ -29,41 +37,8 @@ async def drain(name: str, subsystems: Iterable[BaseSubsystem], deadline: float)
         raise ExceptionGroup(f"draining system {name!r}", faults)
 
 
-class Signals:
-    """How many of the signals have come: the first asks to end in order, the second to end now.
-
-    From the third on they do what they do without us, so whatever hangs can still be ended.
-    """
-
-    def __init__(self) -> None:
-        self.first, self.second = asyncio.Event(), asyncio.Event()
-
-    @contextmanager
-    def listening(self, signals: Iterable[signal.Signals] = SIGNALS) -> Iterator[Signals]:
-        """Takes the signals over, in the main thread's running loop."""
-        loop, taken = asyncio.get_running_loop(), list(signals)
-        try:
-            for sign in taken:
-                loop.add_signal_handler(sign, self._came, taken)
-            yield self
-        finally:
-            self._give_back(taken)
-
-    def _came(self, taken: list[signal.Signals]) -> None:
-        if not self.first.is_set():
-            self.first.set()
-            return
-        self.second.set()
-        self._give_back(taken)
-
-    def _give_back(self, taken: list[signal.Signals]) -> None:
-        loop = asyncio.get_running_loop()
-        while taken:
-            loop.remove_signal_handler(taken.pop())
-
-
 async def serve_until_signal(
-    system: MessageSystem, deadline: float = 30.0, started: Callable[[], object] | None = None
+    system: Drainable, deadline: float = 30.0, started: Callable[[], object] | None = None
 ) -> None:
     """For use inside `async with system`: calls `started`, waits for SIGTERM or SIGINT, then drains.
 

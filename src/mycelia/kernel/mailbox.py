@@ -7,13 +7,12 @@ from collections.abc import Coroutine, Mapping
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, fields
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from mycelia.errors import ConfigError, Disposed, Overloaded
-from mycelia.kernel.building.facet import Facet
-
-if TYPE_CHECKING:
-    from mycelia.kernel.routing.router import Call, Route
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.routing.handler import Call
+from mycelia.kernel.routing.router import Route
 
 __all__ = ["Mailbox", "Overflow", "QueueConfig"]
 

@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import isawaitable
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Protocol, Self
 
 from mycelia.errors import BuildError, ConfigError, HandlerError, InvalidMessage, MyceliaError, NoRoute, NoSuchSubsystem
-from mycelia.kernel.building.builder import settle
-from mycelia.kernel.building.lifecycle import State
 from mycelia.kernel.drain import drain, serve_until_signal
-from mycelia.kernel.messages.context import CURRENT, Caller, Options
-from mycelia.kernel.messages.message import Delivery, Message
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.lifecycle import State, settle
+from mycelia.kernel.messages.context import Caller, Options
+from mycelia.kernel.messages.current import CURRENT
+from mycelia.kernel.messages.message import Message
 from mycelia.kernel.messages.outcome import read
 from mycelia.kernel.routing.path import check_path, subsystem_of, valid_name
 from mycelia.kernel.routing.pipeline import Layer, Middleware, within
 from mycelia.kernel.routing.router import NO_PARAMS, Route, Router
+from mycelia.kernel.sending import address, in_own_task, raise_cancellation
 
-if TYPE_CHECKING:
-    from types import TracebackType
+__all__ = ["MessageSystem", "SystemMember"]
 
-    from mycelia.kernel.subsystem import BaseSubsystem
 
-__all__ = ["MessageSystem"]
+class SystemMember(Protocol):
+    """A subsystem, as its message system sees it."""
+
+    name: str
+    state: State
+    ms: MessageSystem | None
+    parent: Any
+
+    @property
+    def routes(self) -> Iterator[Route]: ...
+
+    @property
+    def facets(self) -> list[Facet]: ...
+
+    def find(self, kind: str) -> Any: ...
+
+    def walk(self) -> Iterator[SystemMember]: ...
+
+    def recompose(self) -> None: ...
+
+    async def build(self) -> None: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def dispose(self) -> None: ...
 
 
 class MessageSystem:
@@ -39,8 +65,8 @@ class MessageSystem:
         self.name = name
         self.middleware: list[Middleware] = list(middleware)
         self.guards: list[Layer] = []
-        self._subsystems: dict[str, BaseSubsystem] = {}
-        self._started: list[BaseSubsystem] = []
+        self._subsystems: dict[str, SystemMember] = {}
+        self._started: list[SystemMember] = []
         self._entered = 0
         self._draining = False
         self._router = Router()
@@ -53,15 +79,15 @@ class MessageSystem:
     # Members
 
     @property
-    def subsystems(self) -> Mapping[str, BaseSubsystem]:
+    def subsystems(self) -> Mapping[str, SystemMember]:
         """Everything enrolled, by name, in order; built or not."""
         return MappingProxyType(self._subsystems)
 
-    def find(self, name: str) -> BaseSubsystem | None:
+    def find(self, name: str) -> SystemMember | None:
         """The enrolled subsystem of that name, or None."""
         return self._subsystems.get(name)
 
-    def enrol(self, subsystem: BaseSubsystem) -> None:
+    def enrol(self, subsystem: SystemMember) -> None:
         """Makes the subsystem known, as `BaseSubsystem(…, ms=system)` does; `build()` makes it reachable."""
         held = self._subsystems.get(subsystem.name)
         if held is subsystem:
@@ -73,7 +99,7 @@ class MessageSystem:
         subsystem.ms = self
         self._subsystems[subsystem.name] = subsystem
 
-    def register(self, subsystem: BaseSubsystem) -> None:
+    def register(self, subsystem: SystemMember) -> None:
         """Takes in a subsystem, with its children, that was made without `ms=`.
 
         One that is built already is reachable at once.
@@ -85,7 +111,7 @@ class MessageSystem:
                 for route in each.routes:
                     self.publish(route)
 
-    def unregister(self, name: str) -> BaseSubsystem:
+    def unregister(self, name: str) -> SystemMember:
         """Forgets a subsystem and its children: unreachable from now on, though not disposed."""
         subsystem = self._subsystems.get(name)
         if subsystem is None:
@@ -159,12 +185,12 @@ class MessageSystem:
         params = NO_PARAMS
         if route is None:
             route, params = self.resolve(path)
-        delivery, options = self._address(message, as_system)
+        delivery, options = address(message, self._own, as_system)
         token = CURRENT.set((route, delivery, options))
         try:
             value = route.call(delivery, params, options)
             if route.is_async or isawaitable(value):
-                value = await within(timeout, _in_task(value) if route.isolated else value, path)
+                value = await within(timeout, in_own_task(value) if route.isolated else value, path)
             outcome = read(value)
         except MyceliaError as fault:
             route.failed += 1
@@ -175,7 +201,7 @@ class MessageSystem:
             raise HandlerError(f"the handler raised {type(fault).__name__}", path=path) from fault
         except asyncio.CancelledError as fault:
             route.failed += 1
-            _judge_cancellation(path, fault)
+            raise_cancellation(path, fault)
         finally:
             CURRENT.reset(token)
         if outcome.error is None:
@@ -185,19 +211,6 @@ class MessageSystem:
         said = outcome.error
         details = said.details if isinstance(said.details, Mapping) else None
         raise HandlerError(said.message, code=said.code, details=details, retryable=said.retryable, path=path)
-
-    def _address(self, message: Message, as_system: bool) -> tuple[Delivery, Options]:
-        """The message as it is delivered, and with whose rights: the kernel alone decides these."""
-        current = CURRENT.get()
-        if current is None:
-            return Delivery(message, self._own.caller, None, None), self._own
-        route, parent, had = current
-        if as_system:
-            options = Options(caller=Caller("system", route.subsystem))
-        else:
-            options = Options(caller=route.caller, principal=had.principal, origin=had.origin)
-        trace_id = parent.metadata.trace_id
-        return Delivery(message, options.caller, options.principal, trace_id), options
 
     # Life
 
@@ -272,10 +285,10 @@ class MessageSystem:
         if faults:
             raise ExceptionGroup(f"disposing of system {self.name!r}", faults)
 
-    def _roots(self) -> list[BaseSubsystem]:
+    def _roots(self) -> list[SystemMember]:
         return [each for each in self._subsystems.values() if each.parent is None]
 
-    def _built(self) -> list[BaseSubsystem]:
+    def _built(self) -> list[SystemMember]:
         return [each for root in self._roots() for each in root.walk() if each.state is State.BUILT]
 
     # Looking in
@@ -296,20 +309,3 @@ class MessageSystem:
         """The counters of every built subsystem, by name."""
         facets = {each.name: each.find("statistics") for each in self._built()}
         return {name: facet.snapshot() for name, facet in facets.items() if facet is not None}
-
-
-async def _in_task(value: Any) -> Any:
-    """Awaits in a task of its own, so that nothing the handler sets or cancels reaches the sender."""
-
-    async def finish() -> Any:
-        return await value
-
-    return await asyncio.create_task(finish())
-
-
-def _judge_cancellation(path: str, fault: asyncio.CancelledError) -> NoReturn:
-    """Lets a cancellation of the sender pass; one that the handler made up is a failure like others."""
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
-        raise fault
-    raise HandlerError("the handler was cancelled", path=path) from fault

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from mycelia.asgi.scope import NOT_SERVING, Receive, Scope, Send, answer, refuse
 from mycelia.errors import ConfigError
 from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.system import SystemMember
 from mycelia.protocol.http.request import HttpReply
 from mycelia.serving.lifespan import NotStartedWarning, run_lifespan
 
@@ -67,7 +68,7 @@ class ServerApplication:
         self.is_hosted = False
         self._subsystem, self._with_sockets = subsystem, with_sockets
         self._not_started = NotStartedWarning(subsystem)
-        self._neighbours: list[BaseSubsystem] = []  # the subsystems among which `_sockets` was found
+        self._neighbours: list[SystemMember] = []  # the subsystems among which `_sockets` was found
         self._sockets: CanTake | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +125,7 @@ class ServerApplication:
                 await (answer if scope["type"] == "http" else refuse)(scope, send, reply)
 
 
-def _application_of(subsystem: BaseSubsystem) -> object:
+def _application_of(subsystem: SystemMember) -> object:
     try:
         return getattr(subsystem, "asgi", None)
     except ConfigError:  # It has no endpoint that an ASGI server can serve.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from mycelia.errors import InvalidPath
-from mycelia.kernel.building.lifecycle import State
+from mycelia.kernel.lifecycle import State
 from mycelia.kernel.routing.path import Pattern
 from mycelia.kernel.system import MessageSystem
 from mycelia.server.router import SAFE_METHODS, HttpRoute

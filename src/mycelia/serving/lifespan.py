@@ -6,7 +6,7 @@ import logging
 
 from mycelia.asgi.scope import Receive, Send
 from mycelia.errors import BuildError
-from mycelia.kernel.building.lifecycle import State
+from mycelia.kernel.lifecycle import State
 from mycelia.kernel.subsystem import BaseSubsystem
 
 __all__ = ["NotStartedWarning", "run_lifespan"]

@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from mycelia.errors import NotRunning
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api
+from mycelia.kernel.facet import Facet
 from mycelia.net.certificates import Certificates
 from mycelia.observability.error_log import ErrorLog
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 from mycelia.errors import ConnectionNotFound, Disabled, NotRunning
-from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.facet import Facet
 from mycelia.kernel.routing.router import RouteSettings
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem

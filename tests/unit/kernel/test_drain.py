@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from mycelia import BaseSubsystem, Facet, MessageSystem, hook
-from mycelia.kernel.drain import Signals, serve_until_signal
+from mycelia.kernel.drain import serve_until_signal
+from mycelia.kernel.signals import Signals
 
 
 class Slow(Facet):

@@ -6,7 +6,8 @@ import pytest
 
 from mycelia.errors import ConfigError, HandlerError, NoRoute, NotRunning, RouteError
 from mycelia.kernel.hooks import canonical_hooks
-from mycelia.kernel.messages.context import CURRENT, Caller, Options
+from mycelia.kernel.messages.context import Caller, Options
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.kernel.messages.message import Message
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from mycelia.errors import BuildError, ConfigError, NoRoute, NoSuchSubsystem, RouteError
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
-from mycelia.kernel.building.lifecycle import NEXT, State
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.lifecycle import NEXT, State
 from mycelia.kernel.messages.message import Message
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem

@@ -21,7 +21,8 @@ from mycelia.errors import (
     RequestTimeout,
     Unauthorized,
 )
-from mycelia.kernel.messages.context import CURRENT, Caller, Options
+from mycelia.kernel.messages.context import Caller, Options
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.kernel.messages.message import Message, Metadata
 from mycelia.kernel.subsystem import BaseSubsystem
 from mycelia.kernel.system import MessageSystem

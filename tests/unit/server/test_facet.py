@@ -16,7 +16,8 @@ from starlette.routing import Mount
 
 from mycelia import BaseSubsystem, BuildError, Forbidden, InvalidBody, Message, MessageSystem, NotRunning, RouteError
 from mycelia.errors import EngineError
-from mycelia.kernel.messages.context import CURRENT, Caller, Options
+from mycelia.kernel.messages.context import Caller, Options
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.server import ServerSubsystem
 from mycelia.server.engines.registry import load_http_engine
 from mycelia.server.engines.seam import check_library_options

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from mycelia.errors import BuildError
-from mycelia.kernel.building.facet import Facet
+from mycelia.kernel.building.hook import Api, Context, Hook
+from mycelia.kernel.facet import Facet
 
-if TYPE_CHECKING:
-    from mycelia.kernel.building.hook import Api, Context, Hook
-
-__all__ = ["execute", "settle", "taken", "verify"]
+__all__ = ["execute", "taken", "verify"]
 
 
 def taken(cls: type) -> frozenset[str]:
@@ -79,25 +76,3 @@ async def execute(ordered: Iterable[Hook], ctx: Context, api: Api, subsystem: An
             raise
         except Exception as fault:
             raise BuildError(ctx.name, f"{each} raised {type(fault).__name__}: {fault}") from fault
-
-
-async def settle(steps: Iterable[Callable[[], Awaitable[object]]]) -> list[Exception]:
-    """Takes every step, whatever becomes of the others, and returns what went wrong.
-
-    A cancellation cuts the current step short, not the rest; it is raised at the end, with the faults
-    as its notes.
-    """
-    faults: list[Exception] = []
-    cancelled: asyncio.CancelledError | None = None
-    for step in steps:
-        try:
-            await step()
-        except asyncio.CancelledError as fault:
-            cancelled = fault
-        except Exception as fault:
-            faults.append(fault)
-    if cancelled is None:
-        return faults
-    for each in faults:
-        cancelled.add_note(f"meanwhile {type(each).__name__}: {each}")
-    raise cancelled

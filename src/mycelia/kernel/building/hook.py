@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from mycelia.errors import ConfigError
 from mycelia.kernel.building.contract import Contract
-from mycelia.kernel.building.facet import Facet
-
-if TYPE_CHECKING:
-    from mycelia.kernel.routing.router import Route, RouteSettings
-    from mycelia.kernel.subsystem import BaseSubsystem
-    from mycelia.kernel.system import MessageSystem
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.node import Node
+from mycelia.kernel.routing.router import Route, RouteSettings
+from mycelia.kernel.system import MessageSystem
 
 __all__ = ["Api", "Context", "Hook", "hook"]
 
@@ -25,7 +23,7 @@ class Context:
     name: str
     config: Mapping[str, Any]
     ms: MessageSystem | None
-    parent: BaseSubsystem | None
+    parent: Node | None
     queue: Mapping[str, Any] | None
 
 
@@ -38,7 +36,7 @@ class Api:
 
     __slots__ = ("_facets", "_routes", "_subsystem")
 
-    def __init__(self, subsystem: BaseSubsystem, facets: Mapping[str, Facet], routes: list[Route]) -> None:
+    def __init__(self, subsystem: Node, facets: Mapping[str, Facet], routes: list[Route]) -> None:
         self._subsystem, self._facets, self._routes = subsystem, facets, routes
 
     def find(self, kind: str) -> Any:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
-
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.node import Node
 
 __all__ = ["Check", "Health", "use_health"]
 
@@ -48,6 +46,6 @@ class Health(Facet):
 
 
 @hook(kind="health")
-def use_health(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+def use_health(ctx: Context, api: Api, subsystem: Node) -> Facet:
     """Makes the health facet."""
     return Health()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
-
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.node import Node
 
 __all__ = ["Hierarchy", "use_hierarchy"]
 
@@ -17,34 +14,34 @@ __all__ = ["Hierarchy", "use_hierarchy"]
 class Hierarchy(Facet):
     """The tree around one subsystem."""
 
-    def __init__(self, subsystem: BaseSubsystem) -> None:
+    def __init__(self, subsystem: Node) -> None:
         self._subsystem = subsystem
 
     @property
-    def parent(self) -> BaseSubsystem | None:
+    def parent(self) -> Node | None:
         """The subsystem above; None at the top."""
         return self._subsystem.parent
 
     @property
-    def root(self) -> BaseSubsystem:
+    def root(self) -> Node:
         """The top of the tree."""
         return self._subsystem.root
 
     @property
-    def children(self) -> tuple[BaseSubsystem, ...]:
+    def children(self) -> tuple[Node, ...]:
         """The subsystems right below, in the order in which they were added."""
         return tuple(self._subsystem.children)
 
-    def walk(self) -> Iterator[BaseSubsystem]:
+    def walk(self) -> Iterator[Node]:
         """The subsystem and everything below it, depth first, parents before children."""
         return self._subsystem.walk()
 
-    def find(self, name: str) -> BaseSubsystem | None:
+    def find(self, name: str) -> Node | None:
         """The subsystem of that name, here or below; None when there is none."""
         return next((each for each in self.walk() if each.name == name), None)
 
 
 @hook(kind="hierarchy")
-def use_hierarchy(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+def use_hierarchy(ctx: Context, api: Api, subsystem: Node) -> Facet:
     """Makes the hierarchy facet."""
     return Hierarchy(subsystem)

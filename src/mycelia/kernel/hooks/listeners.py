@@ -5,17 +5,16 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mycelia.errors import ConfigError
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.facet import Facet
 from mycelia.kernel.messages.message import Message
+from mycelia.kernel.node import Node
+from mycelia.kernel.routing.handler import Call
 from mycelia.kernel.routing.path import Pattern
-
-if TYPE_CHECKING:
-    from mycelia.kernel.routing.router import Call, Route
-    from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.routing.router import Route
 
 __all__ = ["Listener", "Listeners", "use_listeners"]
 
@@ -32,7 +31,7 @@ class Listeners(Facet):
     listens, nothing stands between a message and its handler.
     """
 
-    def __init__(self, subsystem: BaseSubsystem) -> None:
+    def __init__(self, subsystem: Node) -> None:
         self._subsystem = subsystem
         self._listeners: list[tuple[str, Listener]] = []
 
@@ -91,6 +90,6 @@ def _tell(listeners: list[Listener], message: Message, fault: BaseException | No
 
 
 @hook(kind="listeners", requires=["processor"])
-def use_listeners(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+def use_listeners(ctx: Context, api: Api, subsystem: Node) -> Facet:
     """Makes the listeners facet."""
     return Listeners(subsystem)

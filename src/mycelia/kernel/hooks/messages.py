@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from mycelia.errors import NotRunning
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.facet import Facet
 from mycelia.kernel.messages.message import Message, Metadata
-
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.node import Node
 
 __all__ = ["Messages", "MessagesContract", "use_messages"]
 
@@ -26,7 +24,7 @@ class MessagesContract(Protocol):
 class Messages(Facet):
     """A subsystem's way to the others."""
 
-    def __init__(self, subsystem: BaseSubsystem) -> None:
+    def __init__(self, subsystem: Node) -> None:
         self._subsystem = subsystem
 
     def create(self, path: str, body: Any = None, metadata: Mapping[str, Any] | Metadata | None = None) -> Message:
@@ -41,6 +39,6 @@ class Messages(Facet):
 
 
 @hook(kind="messages", requires=["router"], contract=MessagesContract)
-def use_messages(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+def use_messages(ctx: Context, api: Api, subsystem: Node) -> Facet:
     """Makes the messages facet."""
     return Messages(subsystem)

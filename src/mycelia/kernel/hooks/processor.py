@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from mycelia.errors import NoRoute
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
-from mycelia.kernel.messages.context import CURRENT, Options
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.messages.context import Options
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.kernel.messages.message import Message
-
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.node import Node
 
 __all__ = ["Processor", "ProcessorContract", "use_processor"]
 
@@ -26,7 +25,7 @@ class ProcessorContract(Protocol):
 class Processor(Facet):
     """Processes messages for the subsystem's own paths; immediate, unless the subsystem has a queue."""
 
-    def __init__(self, subsystem: BaseSubsystem) -> None:
+    def __init__(self, subsystem: Node) -> None:
         self._subsystem = subsystem
 
     async def process(self, message: Message, options: Options) -> Any:
@@ -52,6 +51,6 @@ class Processor(Facet):
 
 
 @hook(kind="processor", requires=["router", "messages"], contract=ProcessorContract)
-def use_processor(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+def use_processor(ctx: Context, api: Api, subsystem: Node) -> Facet:
     """Makes the processor facet."""
     return Processor(subsystem)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.facet import Facet
 from mycelia.kernel.mailbox import Mailbox, QueueConfig
-
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.node import Node
 
 __all__ = ["use_queue"]
 
 
 @hook(kind="queue", requires=["processor"])
-def use_queue(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+def use_queue(ctx: Context, api: Api, subsystem: Node) -> Facet:
     """Makes the mailbox and puts it around every handler of the subsystem."""
     mailbox = Mailbox(ctx.name, QueueConfig.read(ctx.queue or {}))
     subsystem.set_layer("queue", mailbox.layer)

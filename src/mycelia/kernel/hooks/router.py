@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.node import Node
 from mycelia.kernel.routing.router import Route, RouteSettings
-
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
 
 __all__ = ["RouterContract", "RouterFacet", "use_router"]
 
@@ -27,7 +25,7 @@ class RouterContract(Protocol):
 class RouterFacet(Facet):
     """Finds and registers the routes of one subsystem."""
 
-    def __init__(self, subsystem: BaseSubsystem) -> None:
+    def __init__(self, subsystem: Node) -> None:
         self._subsystem = subsystem
 
     def __iter__(self) -> Iterator[Route]:
@@ -45,15 +43,15 @@ class RouterFacet(Facet):
         replace: bool = False,
         **settings: Unpack[RouteSettings],
     ) -> Route:
-        """As `BaseSubsystem.register_route`."""
+        """As `Node.register_route`."""
         return self._subsystem.register_route(path, handler, replace=replace, **settings)
 
     def unregister(self, path: str) -> bool:
-        """As `BaseSubsystem.unregister_route`."""
+        """As `Node.unregister_route`."""
         return self._subsystem.unregister_route(path)
 
 
 @hook(kind="router", contract=RouterContract)
-def use_router(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+def use_router(ctx: Context, api: Api, subsystem: Node) -> Facet:
     """Makes the router facet."""
     return RouterFacet(subsystem)

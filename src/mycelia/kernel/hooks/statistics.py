@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, hook
-
-if TYPE_CHECKING:
-    from mycelia.kernel.subsystem import BaseSubsystem
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.node import Node
 
 __all__ = ["Statistics", "use_statistics"]
 
@@ -17,7 +15,7 @@ __all__ = ["Statistics", "use_statistics"]
 class Statistics(Facet):
     """Reads the counters that routes and queue keep anyway."""
 
-    def __init__(self, subsystem: BaseSubsystem) -> None:
+    def __init__(self, subsystem: Node) -> None:
         self._subsystem = subsystem
         self._sources: dict[str, Callable[[], Mapping[str, Any]]] = {}
 
@@ -40,6 +38,6 @@ class Statistics(Facet):
 
 
 @hook(kind="statistics", requires=["router"])
-def use_statistics(ctx: Context, api: Api, subsystem: BaseSubsystem) -> Facet:
+def use_statistics(ctx: Context, api: Api, subsystem: Node) -> Facet:
     """Makes the statistics facet."""
     return Statistics(subsystem)

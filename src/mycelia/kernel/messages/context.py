@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-if TYPE_CHECKING:
-    from mycelia.kernel.messages.message import Message
-    from mycelia.kernel.routing.router import Route
-
-__all__ = ["CURRENT", "Caller", "Options", "Principal"]
+__all__ = ["Caller", "Options", "Principal"]
 
 _ALIASES = {"connectionId": "connection_id"}
 
@@ -89,7 +84,3 @@ class Options:
 
     def __repr__(self) -> str:
         return f"Options(caller={self.caller!r}, connection_id={self.connection_id!r})"
-
-
-CURRENT: ContextVar[tuple[Route, Message, Options] | None] = ContextVar("mycelia.current", default=None)
-"""What is being handled right now; set by whoever runs a handler, inherited by the tasks it starts."""

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from mycelia.errors import InvalidMessage
-
-if TYPE_CHECKING:
-    from mycelia.kernel.messages.context import Caller, Principal
+from mycelia.kernel.messages.context import Caller, Principal
 
 __all__ = ["Delivery", "Message", "Metadata", "new_trace_id", "valid_trace_id"]
 

@@ -17,9 +17,11 @@ from msgspec import convert as _convert
 from mycelia.errors import InvalidBody, InvalidPath, RouteError, SignatureError
 from mycelia.kernel.routing.coercion import FromText, text_converter
 from mycelia.kernel.routing.path import Pattern
-from mycelia.kernel.routing.router import Call
 
-__all__ = ["RESERVED", "Parameter", "Plan", "compile_plan"]
+__all__ = ["RESERVED", "Call", "Parameter", "Plan", "compile_plan"]
+
+Call = Callable[[Any, Any, Any], Any]
+"""`(message, params, options)` → a value, or an awaitable of one."""
 
 RESERVED = ("message", "params", "options", "connection", "body")
 Source = Literal["message", "params", "options", "connection", "body", "path", "default"]

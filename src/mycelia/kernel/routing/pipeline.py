@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mycelia.errors import Forbidden, RateLimited, RequestTimeout, Unauthorized
-
-if TYPE_CHECKING:
-    from mycelia.kernel.messages.context import Options
-    from mycelia.kernel.messages.message import Message
-    from mycelia.kernel.routing.router import Call, Route
-    from mycelia.scheduling.rate_limiter import RateLimiter
+from mycelia.kernel.messages.context import Options
+from mycelia.kernel.messages.message import Message
+from mycelia.kernel.routing.handler import Call
+from mycelia.kernel.routing.router import Route
+from mycelia.scheduling.rate_limiter import RateLimiter
 
 __all__ = ["Layer", "Middleware", "check_known", "check_requires", "check_rights", "compose", "within"]
 
 CallNext = Callable[..., Awaitable[Any]]
-Middleware = Callable[["Message", "Options", CallNext], Awaitable[Any]]
+Middleware = Callable[[Message, Options, CallNext], Awaitable[Any]]
 """`async (message, options, call_next)`; `await call_next()` or `call_next(message, options)` goes on."""
-Layer = Callable[["Route", "Call"], "Call"]
+Layer = Callable[[Route, Call], Call]
 """What may be put around a route's call; it returns the call itself where it has nothing to add."""
 
 

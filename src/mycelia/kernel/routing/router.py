@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from mycelia.errors import InvalidPath, RouteError
 from mycelia.kernel.messages.context import Caller
+from mycelia.kernel.routing.handler import Call, Plan
 from mycelia.kernel.routing.path import Pattern, bind
 from mycelia.scheduling.rate_limiter import RateLimiter
 
-if TYPE_CHECKING:
-    from mycelia.kernel.routing.handler import Plan
-
-__all__ = ["NO_PARAMS", "Call", "Exposure", "Route", "RouteSettings", "Router"]
-
-Call = Callable[[Any, Any, Any], Any]
-"""`(message, params, options)` → a value, or an awaitable of one."""
+__all__ = ["NO_PARAMS", "Exposure", "Route", "RouteSettings", "Router"]
 
 Exposure = bool | Literal["public", "authenticated"]
 """Who may call a route from outside: nobody (False), every client (True, "public"), every known one."""

@@ -16,8 +16,9 @@ from weakref import WeakKeyDictionary
 from mycelia.errors import Forbidden, Unauthorized
 from mycelia.kernel.messages.context import Options, Principal
 from mycelia.kernel.messages.message import Message
+from mycelia.kernel.routing.handler import Call
 from mycelia.kernel.routing.pipeline import check_rights
-from mycelia.kernel.routing.router import Call, Route
+from mycelia.kernel.routing.router import Route
 from mycelia.realtime.connection.connection import WebSocketConnection
 
 __all__ = ["REMEMBERED", "Decision", "Policy", "PolicyCallback"]

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from mycelia.errors import RequestTimeout
-from mycelia.kernel.messages.context import CURRENT
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.kernel.routing.router import Route
 from mycelia.observability.counters import Counter, EventCounters
 from mycelia.realtime.inbound.client_message import ClientMessage

@@ -16,7 +16,7 @@ from itertools import repeat
 from time import monotonic, time
 from typing import Any
 
-from mycelia.kernel.messages.context import CURRENT
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.kernel.routing.router import NO_PARAMS, Route
 from mycelia.protocol.wire.codes import Close
 from mycelia.protocol.wire.envelope import Request, Response, ResponseMetadata

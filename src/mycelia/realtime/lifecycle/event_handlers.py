@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mycelia.errors import ConfigError
-from mycelia.kernel.messages.context import CURRENT
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.kernel.messages.message import new_trace_id
 from mycelia.kernel.messages.outcome import read
 from mycelia.kernel.routing.handler import compile_plan

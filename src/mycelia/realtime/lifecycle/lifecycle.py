@@ -13,7 +13,7 @@ from typing import Any
 
 from mycelia.auth.login_throttle import is_guess
 from mycelia.errors import Forbidden, HandlerError, Unauthorized
-from mycelia.kernel.messages.context import CURRENT
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.protocol.http.credentials import public_view
 from mycelia.protocol.wire.codes import Close, Code
 from mycelia.realtime.authentication.authentication import Authentication

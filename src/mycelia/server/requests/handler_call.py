@@ -9,7 +9,8 @@ from typing import Any
 
 from mycelia.asgi.scope import Receive
 from mycelia.errors import InvalidMessage, RequestTimeout
-from mycelia.kernel.messages.context import CURRENT, Options
+from mycelia.kernel.messages.context import Options
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.kernel.routing.path import fill
 from mycelia.kernel.routing.router import NO_PARAMS, Route
 from mycelia.server.requests.body import ClientLeft

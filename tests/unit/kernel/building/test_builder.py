@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mycelia.errors import BuildError, ConfigError
-from mycelia.kernel.building.builder import settle, verify
+from mycelia.kernel.building.builder import verify
 from mycelia.kernel.building.contract import Contract
-from mycelia.kernel.building.facet import Facet
 from mycelia.kernel.building.hook import Api, Context, Hook, hook
+from mycelia.kernel.facet import Facet
+from mycelia.kernel.lifecycle import settle
 from mycelia.kernel.subsystem import BaseSubsystem
 
 

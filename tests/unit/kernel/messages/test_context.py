@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from mycelia.kernel.messages.context import CURRENT, Caller, Options
+from mycelia.kernel.messages.context import Caller, Options
+from mycelia.kernel.messages.current import CURRENT
 
 CLIENT = Caller("client", "c1")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mycelia.errors import RequestTimeout
-from mycelia.kernel.messages.context import CURRENT
+from mycelia.kernel.messages.current import CURRENT
 from mycelia.kernel.routing.router import Route
 from mycelia.observability.counters import Counter
 from mycelia.realtime.inbound.client_message import ClientMessage

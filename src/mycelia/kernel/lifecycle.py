@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from typing import Any, Literal
 
-__all__ = ["NEXT", "Callback", "State", "notify"]
+__all__ = ["NEXT", "Callback", "State", "notify", "settle"]
 
 Callback = Callable[..., Any]
 Move = Literal["build", "dispose"]
@@ -39,3 +40,25 @@ async def notify(callback: Callback, subject: object) -> None:
     value = callback(subject) if takes else callback()
     if inspect.isawaitable(value):
         await value
+
+
+async def settle(steps: Iterable[Callable[[], Awaitable[object]]]) -> list[Exception]:
+    """Takes every step, whatever becomes of the others, and returns what went wrong.
+
+    A cancellation cuts the current step short, not the rest; it is raised at the end, with the faults
+    as its notes.
+    """
+    faults: list[Exception] = []
+    cancelled: asyncio.CancelledError | None = None
+    for step in steps:
+        try:
+            await step()
+        except asyncio.CancelledError as fault:
+            cancelled = fault
+        except Exception as fault:
+            faults.append(fault)
+    if cancelled is None:
+        return faults
+    for each in faults:
+        cancelled.add_note(f"meanwhile {type(each).__name__}: {each}")
+    raise cancelled
