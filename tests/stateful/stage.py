@@ -20,7 +20,7 @@ from mycelia import BaseSubsystem, MessageSystem
 from mycelia.errors import HandlerError
 from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.frames import Frame, Opcode
-from mycelia.testing.target import memory_engine
+from mycelia.testing.client_connection import memory_engine
 from mycelia.transports.memory.engine import MemoryEngine
 from mycelia.transports.memory.socket import MemorySocket
 from mycelia.websocket import WebSocketSubsystem

@@ -1,8 +1,8 @@
-"""The payload echo over the bare `asgi` engine, for any ASGI server and the suites that look at it.
+"""An echo over the bare `asgi` engine, for any ASGI server and for protocol suites.
 
-`granian --interface asgi --factory mycelia.testing.asgi:application`, or `uvicorn --factory` with the same name,
-answers every message with itself. What a suite finds here, and not with a bare echo under the same server, is the
-engine's.
+`granian --interface asgi --factory mycelia.testing.asgi:application` serves it, and so does `uvicorn --factory` with
+this name. The application sends every message back. A failure that a suite finds here, but not with a bare echo under
+the same server, is a failure of the engine.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mycelia.testing.lifespan import AsgiApp, while_served
+from mycelia.testing.asgi_server import AsgiApp, with_lifespan
 from mycelia.testing.peers import EchoPeer
 from mycelia.transports.asgi.engine import AsgiEngine
 from mycelia.transports.engine_options import EngineOptions
@@ -18,11 +18,15 @@ from mycelia.transports.seam import Accept
 
 __all__ = ["application"]
 
-_MOST = 64 * 1024 * 1024  # what the suites send, and more
+_MAX_BYTES = 64 * 1024 * 1024  # more than the largest message of the suites
 
 
-def application(max_bytes: int = _MOST) -> AsgiApp:
-    """An ASGI application that takes messages at any path; the lifespan starts and stops its engine."""
+def application(max_bytes: int = _MAX_BYTES) -> AsgiApp:
+    """Return an ASGI application that accepts WebSockets at every path. Its lifespan starts and stops the engine.
+
+    Args:
+        max_bytes: The largest message in bytes.
+    """
     engine = AsgiEngine()
     engine.on("admit", lambda request: Accept(EchoPeer()))
 
@@ -34,4 +38,4 @@ def application(max_bytes: int = _MOST) -> AsgiApp:
         finally:
             await engine.stop()
 
-    return while_served(engine.serve, running)
+    return with_lifespan(engine.serve, running)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from mycelia.testing import FaultProxy
-from mycelia.testing.proxy import Direction
+from mycelia.testing.proxied_connection import Direction
 from tests.unit.realtime.support import until
 
 pytestmark = pytest.mark.every_loop

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mycelia.testing.protocols import protocol_app
+from mycelia.testing.protocol_servers.servers import protocol_app
 from tests.unit.transports.asgi_server import Visit
 
 

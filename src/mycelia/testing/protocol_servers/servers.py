@@ -1,6 +1,6 @@
-"""The servers that the official tests of Engine.IO, Socket.IO and SockJS expect, as ASGI applications.
+"""The servers for the official tests, as ASGI applications: Engine.IO, Socket.IO and SockJS.
 
-There is no kernel above them: what those tests find here is of the protocols.
+A failure that those tests find here is a failure of our implementation of the protocol.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mycelia.protocol.engineio.actions import Ended
 from mycelia.protocol.engineio.packets import PacketFault
 from mycelia.protocol.engineio.settings import Settings
 from mycelia.protocol.socketio.namespaces import ConnectRequested, EventReceived, NamespaceLimits, Namespaces
-from mycelia.testing.draft76 import OldHandshakes
-from mycelia.testing.lifespan import AsgiApp, Told, serve_app, while_served
-from mycelia.testing.sockjs import sockjs_app
+from mycelia.testing.asgi_server import AsgiApp, OnListening, serve_app, with_lifespan
+from mycelia.testing.protocol_servers.hixie76 import Hixie76Protocol
+from mycelia.testing.protocol_servers.sockjs import sockjs_app
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.socketio.session_manager import SessionManager
 from mycelia.transports.socketio.session_transport import SessionHandler, SessionTransport
@@ -37,23 +37,28 @@ class EngineioEcho:
         self._session = session
 
     def received(self, payload: bytes, binary: bool) -> None:
+        """Send the message back."""
         self._session.send([(payload, binary)])
 
-    def heartbeat(self) -> None: ...
+    def heartbeat(self) -> None:
+        """Ignore heartbeats."""
 
-    def congested(self, full: bool) -> None: ...
+    def congested(self, full: bool) -> None:
+        """Ignore a full send buffer."""
 
-    def ended(self, end: Ended) -> None: ...
+    def ended(self, end: Ended) -> None:
+        """Ignore the end."""
 
 
 class SocketioEcho:
-    """Emits `auth` on connect, answers `message` with `message-back` and `message-with-ack` with an ack."""
+    """Emits `auth` on connect, answers `message` with `message-back`, and `message-with-ack` with an ack."""
 
     def __init__(self, session: SessionTransport) -> None:
         self._session, self._loop = session, asyncio.get_running_loop()
         self._namespaces = Namespaces(NamespaceLimits(), self._loop.time())
 
     def received(self, payload: bytes, binary: bool) -> None:
+        """Answer a packet."""
         try:
             event = self._namespaces.receive(payload, binary, self._loop.time())
         except PacketFault as fault:
@@ -72,15 +77,18 @@ class SocketioEcho:
                 elif name == "message-with-ack" and packet.id is not None:
                     self._session.send(self._namespaces.acknowledge(packet.namespace, packet.id, values))
 
-    def heartbeat(self) -> None: ...
+    def heartbeat(self) -> None:
+        """Ignore heartbeats."""
 
-    def congested(self, full: bool) -> None: ...
+    def congested(self, full: bool) -> None:
+        """Ignore a full send buffer."""
 
-    def ended(self, end: Ended) -> None: ...
+    def ended(self, end: Ended) -> None:
+        """Ignore the end."""
 
 
 def protocol_app(name: str) -> AsgiApp:
-    """The application for the tests of `engineio` (any path), `socketio` or `sockjs`."""
+    """Return the application for the tests of `engineio` (at any path), `socketio` or `sockjs`."""
     if name == "sockjs":
         return sockjs_app()
     handlers: dict[str, Callable[[SessionTransport], SessionHandler]] = {
@@ -96,21 +104,26 @@ def protocol_app(name: str) -> AsgiApp:
         finally:
             manager.close()
 
-    return while_served(manager.serve, running)
+    return with_lifespan(manager.serve, running)
 
 
-async def serve_protocol(name: str, port: int, told: Told) -> None:
-    """Serves the application for these tests until SIGINT or SIGTERM. Raises EngineError without uvicorn."""
+async def serve_protocol(name: str, port: int, on_listening: OnListening) -> None:
+    """Serve the application for these tests until SIGINT or SIGTERM.
+
+    Raises:
+        EngineError: uvicorn is not installed.
+    """
     module, kind = "uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol"
 
-    def old(config: Any, **rest: Any) -> OldHandshakes:
-        return OldHandshakes(config.loaded_app, lambda: getattr(import_module(module), kind)(config=config, **rest))
+    def hixie76(config: Any, **rest: Any) -> Hixie76Protocol:
+        return Hixie76Protocol(config.loaded_app, lambda: getattr(import_module(module), kind)(config=config, **rest))
 
     await serve_app(
-        protocol_app(name), port, told,
-        http="h11",  # the other one sends chunks to clients of HTTP/1.0
-        ws=old if name == "sockjs" else "websockets-sansio",
-        # The tests' client inflates in a thread, so messages come later, and those of Engine.IO may look for one too
-        # early. Those of Socket.IO overlook the second of two that come together, as they then do not.
+        protocol_app(name), port, on_listening,
+        http="h11",  # httptools sends chunks to clients of HTTP/1.0
+        ws=hixie76 if name == "sockjs" else "websockets-sansio",
+        # With compression the test client inflates in a thread, so its messages arrive later. The Engine.IO tests would
+        # then read one too early. The Socket.IO tests miss the second of two messages that arrive together, and with
+        # compression messages do not arrive together.
         ws_per_message_deflate=name == "socketio",
     )  # fmt: skip

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mycelia.asgi.scope import path_of
-from mycelia.testing.lifespan import AsgiApp, while_served
+from mycelia.testing.asgi_server import AsgiApp, with_lifespan
 from mycelia.testing.peers import ClosingPeer, EchoPeer
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.seam import Accept
@@ -24,7 +24,7 @@ _ENDPOINTS: Mapping[str, tuple[type[EchoPeer], Mapping[str, Any]]] = {
 
 
 def sockjs_app() -> AsgiApp:
-    """The application; its engines run from the startup to the shutdown of its lifespan. Every origin may come."""
+    """Return the application. Its lifespan starts and stops the engines, which accept every origin."""
     engines = {path: _engine(peer) for path, (peer, _) in _ENDPOINTS.items()}
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
@@ -43,7 +43,7 @@ def sockjs_app() -> AsgiApp:
             for engine in engines.values():
                 await engine.stop()
 
-    return while_served(serve, running)
+    return with_lifespan(serve, running)
 
 
 def _engine(peer: type[EchoPeer]) -> SockjsEngine:

@@ -1,8 +1,8 @@
-"""WebSocket handshakes as they were before RFC 6455, which the official tests of SockJS still make.
+"""The WebSocket handshake of draft hixie-76, from before RFC 6455, for the official tests of SockJS.
 
-uvicorn gives every request for a WebSocket to one protocol, and this one looks at it first: draft 76 of the hixie
-protocol it speaks itself, another method than GET is told which there is, and the rest goes on to uvicorn's own. It is
-for that test server only: no browser since 2011 has it, and no endpoint of ours.
+uvicorn gives every WebSocket request to one protocol class, and this is that class. It answers hixie-76 handshakes
+itself, rejects methods other than GET, and passes all other connections on to uvicorn's own protocol. Browsers have not
+used hixie-76 since 2011, and no endpoint of Mycelia accepts it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from collections.abc import Callable
 from hashlib import md5
 from typing import Any, cast
 
-__all__ = ["OldHandshakes", "challenge_answer"]
+__all__ = ["Hixie76Protocol", "challenge_response"]
 
-_MOST = 1024 * 1024  # bytes of one message, and of the handshake
+_MAX_BYTES = 1024 * 1024  # of one message, and of the handshake
 _NONCE_BYTES = 8
 _NOT_ALLOWED = b"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-def challenge_answer(first: str, second: str, nonce: bytes) -> bytes:
-    """The 16 bytes that answer a handshake (draft 76 §5.2). ValueError for keys that are none."""
+def challenge_response(first: str, second: str, nonce: bytes) -> bytes:
+    """Return the 16 bytes that answer a handshake (draft 76 §5.2).
+
+    Raises:
+        ValueError: A key is invalid.
+    """
     return md5(b"".join((_number(first), _number(second), nonce)), usedforsecurity=False).digest()
 
 
@@ -31,12 +35,17 @@ def _number(key: str) -> bytes:
     return (int(digits) // spaces).to_bytes(4, "big")
 
 
-class OldHandshakes(asyncio.Protocol):
-    """One connection. `modern` makes uvicorn's own protocol for what is not old."""
+class Hixie76Protocol(asyncio.Protocol):
+    """One connection.
 
-    def __init__(self, app: Any, modern: Callable[[], asyncio.Protocol]) -> None:
-        self._app, self._make_modern = app, modern
-        self._modern: asyncio.Protocol | None = None
+    Args:
+        app: The ASGI application.
+        make_rfc6455: Makes uvicorn's own protocol, for all handshakes but those of hixie-76.
+    """
+
+    def __init__(self, app: Any, make_rfc6455: Callable[[], asyncio.Protocol]) -> None:
+        self._app, self._make_rfc6455 = app, make_rfc6455
+        self._rfc6455: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -44,11 +53,13 @@ class OldHandshakes(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._modern is not None:
-            self._modern.data_received(data)
+        """Read the handshake, then frames, or pass the data on."""
+        if self._rfc6455 is not None:
+            self._rfc6455.data_received(data)
             return
         self._data += data
         if self._task is None and self._keys is None:
@@ -57,24 +68,28 @@ class OldHandshakes(asyncio.Protocol):
             self._begin(*self._keys)
         if self._task is not None:
             self._read_frames()
-        if len(self._data) > _MOST and self._transport is not None:
+        if len(self._data) > _MAX_BYTES and self._transport is not None:
             self._transport.abort()
 
     def eof_received(self) -> bool | None:
-        return None if self._modern is None else self._modern.eof_received()
+        """Pass the end on."""
+        return None if self._rfc6455 is None else self._rfc6455.eof_received()
 
     def pause_writing(self) -> None:
-        if self._modern is not None:
-            self._modern.pause_writing()
+        """Pass it on."""
+        if self._rfc6455 is not None:
+            self._rfc6455.pause_writing()
 
     def resume_writing(self) -> None:
-        if self._modern is not None:
-            self._modern.resume_writing()
+        """Pass it on."""
+        if self._rfc6455 is not None:
+            self._rfc6455.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Report the disconnect to the application, and pass it on."""
         self._events.put_nowait({"type": "websocket.disconnect", "code": 1005})
-        if self._modern is not None:
-            self._modern.connection_lost(error)
+        if self._rfc6455 is not None:
+            self._rfc6455.connection_lost(error)
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -98,16 +113,16 @@ class OldHandshakes(asyncio.Protocol):
                 f"Sec-WebSocket-Location: ws://{headers.get('host', '')}{target}\r\n\r\n".encode("latin-1")
             )
         else:
-            self._modern = self._make_modern()
-            self._modern.connection_made(self._transport)
-            self._modern.data_received(self._data)
+            self._rfc6455 = self._make_rfc6455()
+            self._rfc6455.connection_made(self._transport)
+            self._rfc6455.data_received(self._data)
 
     def _begin(self, first: str, second: str) -> None:
-        """Answers the challenge, and calls the application as uvicorn does."""
-        assert self._transport is not None, "it has said something"
+        """Answer the challenge, and call the application as uvicorn does."""
+        assert self._transport is not None, "data came from it"
         nonce, self._data, self._keys = self._data[:_NONCE_BYTES], self._data[_NONCE_BYTES:], None
         try:
-            self._transport.write(challenge_answer(first, second, nonce))
+            self._transport.write(challenge_response(first, second, nonce))
         except (ValueError, OverflowError):
             self._transport.abort()
             return
@@ -120,10 +135,10 @@ class OldHandshakes(asyncio.Protocol):
             text, self._data = self._data[1:end], self._data[end + 1 :]
             self._events.put_nowait({"type": "websocket.receive", "text": text.decode("utf-8", "replace")})
         if self._data[:1] not in (b"", b"\0") and self._transport is not None:
-            self._transport.close()  # b"\xff\0" is a Close, and all else is nothing
+            self._transport.close()  # b"\xff\0" is a Close; other bytes are invalid
 
     async def _send(self, event: dict[str, Any]) -> None:
-        assert self._transport is not None, "it has said something"
+        assert self._transport is not None, "data came from it"
         if event["type"] == "websocket.send":
             self._transport.write(b"\0%b\xff" % event["text"].encode())
         elif event["type"] == "websocket.close":

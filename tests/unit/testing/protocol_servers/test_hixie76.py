@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mycelia.testing.draft76 import OldHandshakes, challenge_answer
+from mycelia.testing.protocol_servers.hixie76 import Hixie76Protocol, challenge_response
 from tests.integration.harness import within
 
 KEYS = ("18x 6]8vM;54 *(5:  {   U1]8  z [  8", "1_ tx7X d  <  nw  334J702) 7]o}` 0")  # of the draft, with its answer
@@ -38,7 +38,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    server = await asyncio.get_running_loop().create_server(lambda: OldHandshakes(echo, Modern), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: Hixie76Protocol(echo, Modern), "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         try:
@@ -56,9 +56,9 @@ def head(method: str = "GET", keys: tuple[str, str] | None = KEYS) -> bytes:
 
 
 def test_the_answer_of_the_draft() -> None:
-    assert challenge_answer(*KEYS, NONCE) == ANSWER
+    assert challenge_response(*KEYS, NONCE) == ANSWER
     with pytest.raises(ValueError, match="digits and spaces"):
-        challenge_answer("1234", "5 6", NONCE)
+        challenge_response("1234", "5 6", NONCE)
 
 
 async def test_an_old_client() -> None:
