@@ -27,7 +27,7 @@ from mycelia.protocol.wire.json import JsonCodec
 from mycelia.protocol.wire.msgpack import MsgpackCodec
 from mycelia.testing import create_mock_websocket_client
 from mycelia.websocket import WebSocketSubsystem
-from tests.integration.asgi_places import Uvicorn
+from tests.integration.asgi_servers import Uvicorn
 from tests.integration.harness import PATIENCE, until, within
 
 ENDPOINTS: list[dict[str, Any]] = [

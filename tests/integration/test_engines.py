@@ -8,9 +8,9 @@ from mycelia.testing.engines import EngineCheck, engine_checks
 from mycelia.transports.asgi.engine import AsgiEngine
 from mycelia.transports.engine_registry import load_engine
 from mycelia.transports.memory.engine import MemoryEngine
-from tests.integration.asgi_places import PLACES, HttpParser
-from tests.integration.socketio_place import PlainSocketio, SocketioPlace
-from tests.integration.sockjs_place import PathSockjs, SockjsPlace
+from tests.integration.asgi_servers import ASGI_SERVERS, HttpParser
+from tests.integration.socketio_server import PlainSocketio, SocketioServer
+from tests.integration.sockjs_server import PathSockjs, SockjsServer
 
 ENGINES = ["picows", "websockets"]
 each_parser = pytest.mark.parametrize("http", ["h11", "httptools"])  # of uvicorn
@@ -20,7 +20,7 @@ MARKS = {
 }
 UNDER = [
     pytest.param(check, name, id=f"{name}-{check}", marks=MARKS.get(name, ()))
-    for name, place in PLACES.items()
+    for name, place in ASGI_SERVERS.items()
     for check in engine_checks(AsgiEngine.capabilities | place().capabilities)
 ]
 
@@ -40,16 +40,16 @@ async def test_the_memory_engine(check: EngineCheck) -> None:
 
 @pytest.mark.parametrize(("check", "server"), UNDER)
 async def test_the_asgi_engine(check: EngineCheck, server: str) -> None:
-    await check(AsgiEngine, PLACES[server]())
+    await check(AsgiEngine, ASGI_SERVERS[server]())
 
 
-@pytest.mark.parametrize("check", engine_checks(PlainSocketio.capabilities | SocketioPlace.capabilities), ids=str)
+@pytest.mark.parametrize("check", engine_checks(PlainSocketio.capabilities | SocketioServer.capabilities), ids=str)
 @each_parser
 async def test_the_socketio_engine(check: EngineCheck, http: HttpParser) -> None:
-    await check(PlainSocketio, SocketioPlace(http))
+    await check(PlainSocketio, SocketioServer(http))
 
 
-@pytest.mark.parametrize("check", engine_checks(PathSockjs.capabilities | SockjsPlace.capabilities), ids=str)
+@pytest.mark.parametrize("check", engine_checks(PathSockjs.capabilities | SockjsServer.capabilities), ids=str)
 @each_parser
 async def test_the_sockjs_engine(check: EngineCheck, http: HttpParser) -> None:
-    await check(PathSockjs, SockjsPlace(http))
+    await check(PathSockjs, SockjsServer(http))

@@ -18,7 +18,7 @@ from mycelia.protocol.http.request import HEAD_LIMIT_BYTES, HEADER_LIMIT
 from mycelia.protocol.wire.codec import CODECS
 from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.frames import Opcode
-from mycelia.testing.wire import Answer, Wire, dial
+from mycelia.testing.raw_client import HandshakeResponse, RawClient, connect_raw_client
 from mycelia.transports.memory.socket import request_head
 from mycelia.websocket import WebSocketSubsystem
 from tests.integration.harness import until, within
@@ -31,14 +31,14 @@ HEAD = request_head("ws://127.0.0.1/ws")
 class Guest:
     """A client that sends what it is told to and answers nothing by itself."""
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
+    def __init__(self, client: RawClient) -> None:
+        self.client = client
 
-    async def answer(self) -> Answer | None:
-        return await within(self.wire.answer())
+    async def answer(self) -> HandshakeResponse | None:
+        return await within(self.client.answer())
 
-    async def ask(self, head: bytes = HEAD) -> Answer:
-        await self.wire.send_head(head)
+    async def ask(self, head: bytes = HEAD) -> HandshakeResponse:
+        await self.client.send_head(head)
         answer = await self.answer()
         assert answer is not None, "expected an answer to the handshake, the server hung up"
         return answer
@@ -53,12 +53,12 @@ class Guest:
         await self.frame(Opcode.TEXT, payload.encode() if isinstance(payload, str) else payload)
 
     async def frame(self, opcode: int, payload: bytes = b"", *, fin: bool = True) -> None:
-        await within(self.wire.send(opcode, payload, fin=fin))
+        await within(self.client.send(opcode, payload, fin=fin))
 
     async def receive(self) -> Any:
         """The next message; pongs and pings are passed over."""
         while True:
-            frame = await within(self.wire.receive())
+            frame = await within(self.client.receive())
             assert frame is not None, "expected a message, the server hung up"
             assert frame.opcode != Opcode.CLOSE, f"expected a message, got Close {parse_close(frame.payload)}"
             if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
@@ -77,7 +77,7 @@ class Guest:
 
     async def closed(self) -> int:
         """The code of the server's Close, which may come after messages; 1006 for none."""
-        while (frame := await within(self.wire.receive())) is not None:
+        while (frame := await within(self.client.receive())) is not None:
             if frame.opcode == Opcode.CLOSE:
                 return parse_close(frame.payload)[0]
         return 1006
@@ -104,7 +104,7 @@ class Hall:
         return counts[limit]
 
     async def dial(self) -> Guest:
-        guest = Guest(await dial(self.facet.engines[0]))
+        guest = Guest(await connect_raw_client(self.facet.engines[0]))
         self.guests.append(guest)
         return guest
 
@@ -120,12 +120,12 @@ class Hall:
     async def refused(self) -> bool:
         """Whether a new connection is reset without an answer."""
         guest = await self.dial()
-        await guest.wire.send_head(HEAD)
+        await guest.client.send_head(HEAD)
         return await guest.answer() is None
 
     async def leave(self, guest: Guest, left: int) -> None:
         """Hangs up and waits until the server has noticed."""
-        await guest.wire.hang_up()
+        await guest.client.hang_up()
         await until(lambda: self.facet.get_connection_count() == left)
 
 
@@ -150,7 +150,7 @@ async def serving(engine: str, setup: Callable[[Hall], object] | None = None, **
         yield hall
         hall.gate.set()
         for guest in hall.guests:
-            await guest.wire.hang_up()
+            await guest.client.hang_up()
 
 
 def rate(most: int) -> dict[str, Any]:
@@ -289,7 +289,7 @@ async def login(hall: Hall, token: str, carrier: str) -> str | int:
         return answer.status
     path, body = ("app://echo", "ada") if carrier == "handshake" else ("websocket://authenticate", {"token": token})
     await guest.send(path, body)
-    frame = await within(guest.wire.receive())
+    frame = await within(guest.client.receive())
     assert frame is not None
     if frame.opcode == Opcode.CLOSE:
         return parse_close(frame.payload)[0]
@@ -433,7 +433,7 @@ async def test_half_open_connections(engine: str, key: str, counter: str) -> Non
     async with serving(engine, connection={key: 2}) as hall:
         waiting = [await hall.dial() for _ in range(2)]
         for guest in waiting:
-            await guest.wire.send_head(HEAD[:20])
+            await guest.client.send_head(HEAD[:20])
         await until(lambda: hall.sockets.find("statistics").snapshot()["websocket"]["halfOpen"] == 2)
         assert await hall.refused() and hall.count(counter) == 1
         assert (await waiting[0].ask(HEAD[20:])).status == 101
@@ -533,7 +533,7 @@ async def test_size_of_a_reply(engine: str) -> None:
     async with serving(engine, limits={"outbound_bytes": 1024}) as hall:
         guest = await hall.open()
         await guest.send("app://echo", "x", "k", traceId="t")
-        frame = await within(guest.wire.receive())
+        frame = await within(guest.client.receive())
         assert frame is not None
         room = 1024 - len(frame.payload) + 1
         assert await guest.code("app://echo", "x" * room, traceId="t") == "ok"
@@ -578,7 +578,7 @@ async def test_values_of_a_message(engine: str, codec: str) -> None:
             body = ["a,b"] * (values - 4)
             await guest.frame(opcode, encode({"path": "app://size", "body": body, "correlationId": "k"}))
             while True:
-                frame = await within(guest.wire.receive())
+                frame = await within(guest.client.receive())
                 assert frame is not None
                 answer = decode(frame.payload)
                 assert isinstance(answer, dict)
@@ -610,7 +610,7 @@ async def test_bytes_of_unfinished_messages(engine: str) -> None:
         for guest, size in zip(guests, (600, 700, 700), strict=True):
             await guest.frame(Opcode.BINARY, b"x" * size, fin=False)
             await guest.frame(Opcode.PING)
-            pong = await within(guest.wire.receive())
+            pong = await within(guest.client.receive())
             assert pong is not None and pong.opcode == Opcode.PONG, "2000 are not too many"
         await guests[1].frame(Opcode.CONTINUATION, b"x", fin=False)
         assert await guests[1].closed() == 1012
@@ -948,7 +948,7 @@ async def test_who_answers_pings_stays_and_who_does_not_is_told_so(engine: str) 
         silent = await hall.open()
         lost = asyncio.create_task(silent.closed())
         while not lost.done():
-            frame = await within(alive.wire.receive())
+            frame = await within(alive.client.receive())
             assert frame is not None and frame.opcode == Opcode.PING
             await alive.frame(Opcode.PONG, frame.payload)
         assert await lost == 4505
@@ -968,12 +968,12 @@ async def test_a_blocked_loop_does_not_lose_its_own_clients(engine: str) -> None
 
     async with serving(engine, setup, connection={"ping_interval": 0.1, "ping_timeout": 0.2}) as hall:
         guest, other = await hall.open(), await hall.open()
-        frame = await within(guest.wire.receive())
+        frame = await within(guest.client.receive())
         assert frame is not None and frame.opcode == Opcode.PING
         await guest.frame(Opcode.PONG)  # it has arrived, and is not read before the loop is free again
         await other.send("app://block")
         assert (await other.receive())["success"]
-        frame = await within(guest.wire.receive())
+        frame = await within(guest.client.receive())
         assert frame is not None and frame.opcode == Opcode.PING, "it is pinged on, not closed"
         await guest.frame(Opcode.PONG)
         assert hall.count("heartbeat") == 0

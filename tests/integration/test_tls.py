@@ -22,7 +22,7 @@ from mycelia import BaseSubsystem, ConfigError, MessageSystem
 from mycelia.net.certificates import TlsConfig
 from mycelia.protocol.ws.frames import Opcode, mask_frame
 from mycelia.testing import EngineCheck, FaultProxy, engine_checks
-from mycelia.testing.wire import TcpWire
+from mycelia.testing.raw_client import TcpRawClient
 from mycelia.transports.engine_registry import load_engine
 from mycelia.transports.seam import Engine
 from mycelia.websocket import WebSocketFacet, WebSocketSubsystem
@@ -363,7 +363,7 @@ async def test_who_says_close_notify_and_reads_no_more_is_not_waited_for(
 
 
 class Nobody:
-    """The wire to a server that hung up in the TLS handshake."""
+    """The client of a server that hung up in the TLS handshake."""
 
     async def send_head(self, data: bytes) -> None: ...
 
@@ -392,11 +392,11 @@ async def test_the_engine_suite_over_tls(
         if address is None:
             raise ConnectionRefusedError("it does not listen")
         try:
-            return TcpWire(*await asyncio.open_connection(*address, ssl=issued.trusting(), limit=65536))
+            return TcpRawClient(*await asyncio.open_connection(*address, ssl=issued.trusting(), limit=65536))
         except ConnectionResetError:
             return Nobody()
 
-    monkeypatch.setattr("mycelia.testing.engines.harness.dial", dial_over_tls)
+    monkeypatch.setattr("mycelia.testing.engines.harness.connect_raw_client", dial_over_tls)
     await check(make)
 
 

@@ -29,9 +29,9 @@ _BAD_CLOSES: dict[str, tuple[bytes, int]] = {
 def _client_closes(code: int, reason: str) -> Callable[[EngineHarness], Awaitable[None]]:
     async def check(harness: EngineHarness) -> None:
         await harness.start()
-        wire, peer = await harness.open()
-        await wire.send(Opcode.CLOSE, close_payload(code, reason))
-        expect("the code that comes back", (await read_close(wire))[0], code)
+        client, peer = await harness.open()
+        await client.send(Opcode.CLOSE, close_payload(code, reason))
+        expect("the code that comes back", (await read_close(client))[0], code)
         expect("`closed`", await peer.closed_with(), (code, reason))
         expect("calls of `leaving`", peer.leavings, 1)
         expect("`failed`", peer.failures, [])
@@ -42,16 +42,16 @@ def _client_closes(code: int, reason: str) -> Callable[[EngineHarness], Awaitabl
 def _server_closes(code: int, reason: str) -> Callable[[EngineHarness], Awaitable[None]]:
     async def check(harness: EngineHarness) -> None:
         await harness.start()
-        wire, peer = await harness.open()
+        client, peer = await harness.open()
         peer.transport.send(b"last", False)
         peer.transport.close(code, reason)
-        last = await wire.receive()
+        last = await client.receive()
         expect("what was sent before", last and last.payload, b"last")
         expect("calls of `closed` before the client answers", peer.closings, [])
-        closing = await wire.receive()
+        closing = await client.receive()
         expect("the Close", closing and (closing.opcode, closing.payload), (8, close_payload(code, reason)))
-        await wire.send(Opcode.CLOSE, close_payload(code))
-        expect("frames after Close", await wire.receive(), None)
+        await client.send(Opcode.CLOSE, close_payload(code))
+        expect("frames after Close", await client.receive(), None)
         expect("`closed`", await peer.closed_with(), (code, ""))
         expect("calls of `leaving` after our own Close", peer.leavings, 0)
 
@@ -61,10 +61,10 @@ def _server_closes(code: int, reason: str) -> Callable[[EngineHarness], Awaitabl
 def _bad_close(payload: bytes, code: int) -> Callable[[EngineHarness], Awaitable[None]]:
     async def check(harness: EngineHarness) -> None:
         await harness.start()
-        wire, peer = await harness.open()
-        await wire.send(Opcode.CLOSE, payload)
-        expect("the close code", (await read_close(wire))[0], code)
-        await wire.hang_up()
+        client, peer = await harness.open()
+        await client.send(Opcode.CLOSE, payload)
+        expect("the close code", (await read_close(client))[0], code)
+        await client.hang_up()
         expect("`closed`", await peer.closed_with(), (1006, ""))
         expect("`failed`", peer.failures, [code])
 
@@ -73,20 +73,20 @@ def _bad_close(payload: bytes, code: int) -> Callable[[EngineHarness], Awaitable
 
 async def _unanswered(harness: EngineHarness) -> None:
     await harness.start(close_timeout=0.05)
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     peer.transport.close(1000, "")
     expect("`closed`", await peer.closed_with(), (1006, ""))
-    expect("the Close", (await read_close(wire))[0], 1000)
+    expect("the Close", (await read_close(client))[0], 1000)
 
 
 async def _drops_after_its_close(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     peer.transport.close(1001, "")
-    await wire.send(Opcode.TEXT, b"late")
-    await wire.send(Opcode.PING, b"late")
-    await wire.send(Opcode.CLOSE, close_payload(1000))
-    expect("the Close, and nothing after it", await read_close(wire), (1001, ""))
+    await client.send(Opcode.TEXT, b"late")
+    await client.send(Opcode.PING, b"late")
+    await client.send(Opcode.CLOSE, close_payload(1000))
+    expect("the Close, and nothing after it", await read_close(client), (1001, ""))
     expect("`closed`", await peer.closed_with(), (1000, ""))
     expect("messages after close()", peer.messages, [])
     expect("controls after close()", peer.controls, [])
@@ -94,50 +94,50 @@ async def _drops_after_its_close(harness: EngineHarness) -> None:
 
 async def _drops_after_the_clients_close(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open(echo=True)
-    await wire.send(Opcode.CLOSE, close_payload(1000, "done"))
-    await wire.send(Opcode.TEXT, b"late")
-    await wire.send(Opcode.CLOSE, close_payload(4000))
-    expect("the Close, and nothing after it", (await read_close(wire))[0], 1000)
+    client, peer = await harness.open(echo=True)
+    await client.send(Opcode.CLOSE, close_payload(1000, "done"))
+    await client.send(Opcode.TEXT, b"late")
+    await client.send(Opcode.CLOSE, close_payload(4000))
+    expect("the Close, and nothing after it", (await read_close(client))[0], 1000)
     expect("`closed`", await peer.closed_with(), (1000, "done"))
     expect("messages after Close", peer.messages, [])
 
 
 async def _closes_inside_a_message(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
-    await wire.send(Opcode.TEXT, b"begun", fin=False)
-    await wire.send(Opcode.CLOSE, close_payload(1000))
+    client, peer = await harness.open()
+    await client.send(Opcode.TEXT, b"begun", fin=False)
+    await client.send(Opcode.CLOSE, close_payload(1000))
     # RFC 6455 §5.4 allows a control frame here. `websockets` reports a Close as an unfinished message (1002).
-    code = (await read_close(wire))[0]
+    code = (await read_close(client))[0]
     expect("the Close, 1000 or 1002", code in (1000, 1002), True)
-    await wire.hang_up()
+    await client.hang_up()
     expect("`closed`", await peer.closed_with(), (1000, "") if code == 1000 else (1006, ""))
     expect("messages", peer.messages, [])
 
 
 async def _closes_while_receiving(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     peer.when_received = lambda: peer.transport.close(4000, "enough")
     for number in range(20):
-        await wire.send(Opcode.TEXT, b"%d" % number)
-    await wire.send(Opcode.CLOSE, close_payload(4000))
-    expect("the Close", await read_close(wire), (4000, "enough"))
+        await client.send(Opcode.TEXT, b"%d" % number)
+    await client.send(Opcode.CLOSE, close_payload(4000))
+    expect("the Close", await read_close(client), (4000, "enough"))
     expect("`closed`", await peer.closed_with(), (4000, ""))
     expect("messages", peer.messages, [(b"0", False)])
 
 
 async def _sends_nothing_more(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     transport = peer.transport
     transport.close(1000, "first")
     transport.close(1001, "second")
     transport.send(b"late", False)
     if peer.pinging is not None:
         peer.pinging.ping(b"late")
-    expect("the first Close, and nothing after it", await read_close(wire, answer=True), (1000, "first"))
+    expect("the first Close, and nothing after it", await read_close(client, answer=True), (1000, "first"))
     await peer.closed_with()
     transport.send(b"too late", False)
     transport.close(1000, "")
@@ -149,28 +149,28 @@ async def _sends_nothing_more(harness: EngineHarness) -> None:
 
 async def _hang_up(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
-    await wire.send(Opcode.TEXT, b"begun", fin=False)
-    await wire.hang_up()
+    client, peer = await harness.open()
+    await client.send(Opcode.TEXT, b"begun", fin=False)
+    await client.hang_up()
     await harness.expect_gone(peer)
     expect("`failed`", peer.failures, [])
 
 
 async def _aborts(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     peer.transport.abort()
     peer.transport.abort()
     expect("calls of `closed` inside abort()", peer.closings, [])
-    await harness.expect_reset(wire)
+    await harness.expect_reset(client)
     expect("`closed`", await peer.closed_with(), (1006, ""))
 
 
 async def _aborts_while_closing(harness: EngineHarness) -> None:
     await harness.start(close_timeout=60.0)
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     peer.transport.close(1000, "")
-    expect("the Close", (await wire.receive() or wire) is not wire, True)
+    expect("the Close", (await client.receive() or client) is not client, True)
     peer.transport.abort()
     expect("`closed`", await peer.closed_with(), (1006, ""))
 

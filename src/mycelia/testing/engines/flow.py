@@ -9,7 +9,7 @@ from mycelia.protocol.ws.frames import Opcode
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.harness import EngineHarness, expect, read_close, read_message
 from mycelia.testing.engines.recording_peer import RecordingPeer
-from mycelia.testing.wire import Wire
+from mycelia.testing.raw_client import RawClient
 
 __all__ = ["CHECKS"]
 
@@ -19,9 +19,9 @@ _MOST = 1024  # chunks; more than any two sockets can buffer
 _NO_PROGRESS = 0.2  # seconds after which a sender counts as blocked
 
 
-async def _congest(harness: EngineHarness) -> tuple[Wire, RecordingPeer, int]:
+async def _congest(harness: EngineHarness) -> tuple[RawClient, RecordingPeer, int]:
     """Return a congested connection whose client reads nothing, its peer, and the number of chunks sent."""
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     sent = 0
     while not peer.congestion and sent < _MOST:
         peer.transport.send(b"%8d" % sent * (_CHUNK // 8), True)
@@ -29,19 +29,19 @@ async def _congest(harness: EngineHarness) -> tuple[Wire, RecordingPeer, int]:
         await asyncio.sleep(0)
     expect("`congested` while the client does not read", peer.congestion, [True])
     expect("whether `buffered` is above the mark", peer.transport.buffered > _MARK, True)
-    return wire, peer, sent
+    return client, peer, sent
 
 
 async def _reports_congestion(harness: EngineHarness) -> None:
     await harness.start(high_water_bytes=_MARK)
-    wire, peer, sent = await _congest(harness)
+    client, peer, sent = await _congest(harness)
     for number in range(sent):
-        payload, _ = await read_message(wire)
+        payload, _ = await read_message(client)
         expect("the order of what was sent", payload == b"%8d" % number * (_CHUNK // 8), True)
     await peer.until(lambda: len(peer.congestion) > 1)
     expect("`congested`", peer.congestion, [True, False])
     peer.transport.send(b"again", False)
-    expect("a message afterwards", await read_message(wire), (b"again", False))
+    expect("a message afterwards", await read_message(client), (b"again", False))
 
 
 async def _closes_while_congested(harness: EngineHarness) -> None:
@@ -55,14 +55,14 @@ async def _closes_while_congested(harness: EngineHarness) -> None:
 
 async def _client_leaves_while_congested(harness: EngineHarness) -> None:
     await harness.start(high_water_bytes=_MARK)
-    wire, peer, _ = await _congest(harness)
-    await wire.hang_up()
+    client, peer, _ = await _congest(harness)
+    await client.hang_up()
     await harness.expect_gone(peer)
 
 
 async def _pauses(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     pausing = peer.pausing
     if pausing is None:
         return
@@ -72,7 +72,7 @@ async def _pauses(harness: EngineHarness) -> None:
 
     async def send_all() -> None:
         for number in range(chunks):
-            await wire.send(Opcode.BINARY, b"%8d" % number * (_CHUNK // 8))
+            await client.send(Opcode.BINARY, b"%8d" % number * (_CHUNK // 8))
 
     sending = asyncio.create_task(send_all())
     await asyncio.wait([sending], timeout=_NO_PROGRESS)
@@ -87,23 +87,23 @@ async def _pauses(harness: EngineHarness) -> None:
 
 async def _closes_while_paused(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     if peer.pausing is None:
         return
     peer.pausing.pause()
     peer.transport.close(1001, "")
-    await wire.send(Opcode.CLOSE, close_payload(1001))
-    expect("the Close", await read_close(wire), (1001, ""))
+    await client.send(Opcode.CLOSE, close_payload(1001))
+    expect("the Close", await read_close(client), (1001, ""))
     expect("`closed`", await peer.closed_with(), (1001, ""))
 
 
 async def _stop_while_paused(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     if peer.pausing is None:
         return
     peer.pausing.pause()
-    await wire.send(Opcode.TEXT, b"held")
+    await client.send(Opcode.TEXT, b"held")
     await harness.engine.stop()
     expect("`closed`", peer.closings, [(1006, "")])
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from mycelia.testing.engines.check import EngineCheck
 from mycelia.testing.engines.harness import EngineHarness, expect, read_close
-from mycelia.testing.wire import Answer
+from mycelia.testing.raw_client import HandshakeResponse
 from mycelia.transports.memory.socket import request_head
 
 __all__ = ["CHECKS"]
@@ -53,10 +53,10 @@ _BAD_HEADS: dict[str, tuple[bytes, int]] = {
 }
 
 
-async def _answer(harness: EngineHarness, head: bytes) -> Answer:
-    wire = await harness.dial()
-    await wire.send_head(head)
-    answer = await wire.answer()
+async def _answer(harness: EngineHarness, head: bytes) -> HandshakeResponse:
+    client = await harness.dial()
+    await client.send_head(head)
+    answer = await client.answer()
     if answer is None:
         raise AssertionError("expected a response to the handshake, got the end of the connection")
     return answer
@@ -92,10 +92,10 @@ async def _accepts_firefox(harness: EngineHarness) -> None:
 
 async def _takes_a_head_in_pieces(harness: EngineHarness) -> None:
     await harness.start()
-    wire = await harness.dial()
+    client = await harness.dial()
     for at in range(0, len(_FIREFOX), 100):
-        await wire.send_head(_FIREFOX[at : at + 100])
-    answer = await wire.answer()
+        await client.send_head(_FIREFOX[at : at + 100])
+    answer = await client.answer()
     expect("the status", answer and answer.status, 101)
 
 
@@ -123,10 +123,10 @@ async def _hides_an_exception(harness: EngineHarness) -> None:
 def _rejects(head: bytes, status: int) -> Callable[[EngineHarness], Awaitable[None]]:
     async def check(harness: EngineHarness) -> None:
         await harness.start()
-        wire, answered = await harness.ask(head)
+        client, answered = await harness.ask(head)
         expect("the status", answered, status)
         if harness.can("head"):  # a server may keep the connection for the next request
-            expect("the end after a rejection", await read_close(wire), (1006, ""))
+            expect("the end after a rejection", await read_close(client), (1006, ""))
         expect("peers opened for a rejected handshake", [p for p in harness.peers if p.was_opened], [])
 
     return check

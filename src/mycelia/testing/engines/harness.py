@@ -12,7 +12,7 @@ from mycelia.protocol.wire.codes import parse_close
 from mycelia.protocol.ws.frames import Frame, Opcode
 from mycelia.testing.engines.recording_peer import RecordingPeer
 from mycelia.testing.engines.server import Connect, EngineServer
-from mycelia.testing.wire import Wire, dial
+from mycelia.testing.raw_client import RawClient, connect_raw_client
 from mycelia.transports.engine_options import EngineOptions
 from mycelia.transports.memory.socket import HeaderLines, request_head
 from mycelia.transports.seam import Accept, Engine
@@ -49,7 +49,7 @@ class EngineHarness:
         self.engine.on("admit", self._admit)
         self.peers: list[RecordingPeer] = []
         self._echo = False
-        self._wires: list[Wire] = []
+        self._clients: list[RawClient] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self, **options: Any) -> None:
@@ -63,42 +63,42 @@ class EngineHarness:
         of_server = frozenset() if self._server is None else self._server.capabilities
         return capability in of_server or capability in self.engine.capabilities
 
-    async def dial(self) -> Wire:
+    async def dial(self) -> RawClient:
         """Return a new connection without a handshake."""
-        wire = await (dial(self.engine) if self._connect is None else self._connect())
-        self._wires.append(wire)
-        return wire
+        client = await (connect_raw_client(self.engine) if self._connect is None else self._connect())
+        self._clients.append(client)
+        return client
 
-    async def ask(self, head: bytes) -> tuple[Wire, int]:
+    async def ask(self, head: bytes) -> tuple[RawClient, int]:
         """Return a connection that has sent a request head, and the status of the response."""
-        wire = await self.dial()
-        await wire.send_head(head)
-        answer = await wire.answer()
+        client = await self.dial()
+        await client.send_head(head)
+        answer = await client.answer()
         if answer is None:
             raise AssertionError("expected a response to the handshake, got the end of the connection")
-        return wire, answer.status
+        return client, answer.status
 
     async def open(
         self, *, echo: bool = False, headers: HeaderLines = (), subprotocols: Sequence[str] = ()
-    ) -> tuple[Wire, RecordingPeer]:
+    ) -> tuple[RawClient, RecordingPeer]:
         """Return an open connection and its peer."""
         self._echo = echo
-        wire, status = await self.ask(request_head("ws://127.0.0.1/ws", headers, subprotocols))
+        client, status = await self.ask(request_head("ws://127.0.0.1/ws", headers, subprotocols))
         expect("the status of a valid handshake", status, 101)
         peer = self.peers[-1]
         await peer.until(lambda: peer.was_opened)  # a server may answer before its engine runs again
-        return wire, peer
+        return client, peer
 
-    async def end_of(self, wire: Wire) -> tuple[int, str]:
+    async def end_of(self, client: RawClient) -> tuple[int, str]:
         """Read to the end. Return code and reason of the server's Close frame, 1006 if there was none.
 
         If the engine leaves closing to its server, answer the Close frame, because the server may wait for the answer.
         """
-        return await read_close(wire, answer=not self.can("closing"))
+        return await read_close(client, answer=not self.can("closing"))
 
-    async def expect_reset(self, wire: Wire) -> None:
+    async def expect_reset(self, client: RawClient) -> None:
         """Read to the end, and expect no Close frame, or one without information if the server must send one."""
-        code, _ = await self.end_of(wire)
+        code, _ = await self.end_of(client)
         expect("the end at the client", code in ((1006,) if self.can("reset") else (1000, 1001)), True)
 
     async def expect_gone(self, peer: RecordingPeer) -> None:
@@ -114,8 +114,8 @@ class EngineHarness:
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         async with asyncio.timeout(_SECONDS):
             await self.engine.stop()
-            for wire in self._wires:
-                await wire.hang_up()
+            for client in self._clients:
+                await client.hang_up()
             if self._server is not None and self._connect is not None:
                 await self._server.close()
         if kind is None:
@@ -145,23 +145,23 @@ class EngineHarness:
                 return HttpReply(404, b"nothing here\n")
 
 
-async def read_close(wire: Wire, *, answer: bool = False) -> tuple[int, str]:
+async def read_close(client: RawClient, *, answer: bool = False) -> tuple[int, str]:
     """Read to the end. Return code and reason of the server's Close frame, 1006 if there was none."""
     closing = 1006, ""
     ended = False
-    while (frame := await wire.receive()) is not None:
+    while (frame := await client.receive()) is not None:
         if ended:
             raise AssertionError(f"expected no frame after Close, got {_shown(frame)}")
         if frame.opcode == Opcode.CLOSE:
             closing, ended = parse_close(frame.payload), True
             if answer:
-                await wire.send(Opcode.CLOSE, frame.payload)
+                await client.send(Opcode.CLOSE, frame.payload)
     return closing
 
 
-async def read_message(wire: Wire) -> tuple[bytes, bool]:
+async def read_message(client: RawClient) -> tuple[bytes, bool]:
     """Return the next message. Raise AssertionError for anything else."""
-    frame = await wire.receive()
+    frame = await client.receive()
     if not isinstance(frame, Frame) or frame.opcode not in (Opcode.TEXT, Opcode.BINARY) or not frame.fin:
         raise AssertionError(f"expected a message, got {_shown(frame)}")
     return frame.payload, frame.opcode == Opcode.BINARY

@@ -18,9 +18,9 @@ _ACCEPT = frozenset({"accept"})
 
 
 async def _serves(harness: EngineHarness) -> None:
-    wire, _ = await harness.open(echo=True)
-    await wire.send(Opcode.TEXT, b"hello")
-    expect("the echo", await read_message(wire), (b"hello", False))
+    client, _ = await harness.open(echo=True)
+    await client.send(Opcode.TEXT, b"hello")
+    expect("the echo", await read_message(client), (b"hello", False))
 
 
 async def _starts_again(harness: EngineHarness) -> None:
@@ -70,28 +70,28 @@ async def _stop_ends_connections(harness: EngineHarness) -> None:
     await harness.start()
     pairs = [await harness.open() for _ in range(3)]
     await harness.engine.stop()
-    for wire, peer in pairs:
+    for client, peer in pairs:
         expect("`closed` before stop() returns", peer.closings, [(1006, "")])
-        await harness.expect_reset(wire)
+        await harness.expect_reset(client)
 
 
 async def _stop_ends_half_open(harness: EngineHarness) -> None:
     await harness.start()
-    wire = await harness.dial()
-    await wire.send_head(b"GET /ws HTTP/1.1\r\n")
+    client = await harness.dial()
+    await client.send_head(b"GET /ws HTTP/1.1\r\n")
     await _serves(harness)
     await harness.engine.stop()
-    expect("the answer to half a handshake", await wire.answer(), None)
+    expect("the answer to half a handshake", await client.answer(), None)
 
 
 async def _half_open_deadline(harness: EngineHarness) -> None:
     await harness.start(handshake_timeout=0.05)
-    wires = [await harness.dial() for _ in range(2)]
-    await wires[0].send_head(b"GET /ws HTTP/1.1\r\nHost: h\r\n")
-    for wire in wires:
-        answer = await wire.answer()
+    clients = [await harness.dial() for _ in range(2)]
+    await clients[0].send_head(b"GET /ws HTTP/1.1\r\nHost: h\r\n")
+    for client in clients:
+        answer = await client.answer()
         expect("the answer to half a handshake", answer is None or answer.status == 408, True)
-        expect("the end after the deadline", await wire.receive(), None)
+        expect("the end after the deadline", await client.receive(), None)
     expect("peers of half a handshake", harness.peers, [])
 
 
@@ -115,8 +115,8 @@ async def _uses_the_accept_control(harness: EngineHarness) -> None:
     await harness.start(accept_control=control)
     waiting = [await harness.dial() for _ in range(2)]
     expect("the response to one too many", await (await harness.dial()).answer(), None)
-    for wire in waiting:
-        await wire.hang_up()
+    for client in waiting:
+        await client.hang_up()
     await _until_served(harness)
     expect("connections whose handshake is not over", control.inside, 0)
 
@@ -124,9 +124,9 @@ async def _uses_the_accept_control(harness: EngineHarness) -> None:
 async def _until_served(harness: EngineHarness) -> None:
     """Connect until a handshake succeeds, because a server may notice late that a client has left."""
     while True:
-        wire = await harness.dial()
-        await wire.send_head(request_head("ws://127.0.0.1/ws"))
-        if (answer := await wire.answer()) is not None:
+        client = await harness.dial()
+        await client.send_head(request_head("ws://127.0.0.1/ws"))
+        if (answer := await client.answer()) is not None:
             expect("the status", answer.status, 101)
             return
 
@@ -143,10 +143,10 @@ async def _knows_the_deadline(harness: EngineHarness) -> None:
 
 async def _takes_the_acceptance(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open(echo=True)
+    client, peer = await harness.open(echo=True)
     expect("the type of what accepted() returns", type(peer.transport.accepted("c-1")), bool)
-    await wire.send(Opcode.TEXT, b"hello")
-    expect("the echo", await read_message(wire), (b"hello", False))
+    await client.send(Opcode.TEXT, b"hello")
+    expect("the echo", await read_message(client), (b"hello", False))
 
 
 CHECKS = (

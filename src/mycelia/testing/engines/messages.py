@@ -49,43 +49,43 @@ _TOO_LARGE: dict[str, tuple[int, Sequence[_Sent]]] = {
 
 async def _echoes(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open(echo=True)
+    client, peer = await harness.open(echo=True)
     texts = ["", "plain", "grüße, 你好, 🦊", "\x00"]
     sent = [(text.encode(), False) for text in texts]
     sent += [(b"", True), (bytes(range(256)), True), (b"\xff\xfe", True)]
     for payload, binary in sent:
-        await wire.send(_BINARY if binary else _TEXT, payload)
-        expect("the echo", await read_message(wire), (payload, binary))
+        await client.send(_BINARY if binary else _TEXT, payload)
+        expect("the echo", await read_message(client), (payload, binary))
     expect("what the peer received", peer.messages, sent)
 
 
 async def _echoes_every_length(harness: EngineHarness) -> None:
     await harness.start(max_message_bytes=2 * 1024 * 1024)
-    wire, _ = await harness.open(echo=True)
+    client, _ = await harness.open(echo=True)
     for size in _SIZES:
         payload = (b"0123456789abcdef" * (size // 16 + 1))[:size]
         for binary in (False, True):
-            await wire.send(_BINARY if binary else _TEXT, payload)
-            expect(f"the echo of {size} bytes", await read_message(wire) == (payload, binary), True)
+            await client.send(_BINARY if binary else _TEXT, payload)
+            expect(f"the echo of {size} bytes", await read_message(client) == (payload, binary), True)
 
 
 async def _takes_the_largest(harness: EngineHarness) -> None:
     await harness.start(max_message_bytes=_LIMIT)
-    wire, _ = await harness.open(echo=True)
+    client, _ = await harness.open(echo=True)
     for size in (_LIMIT - 1, _LIMIT):
-        await wire.send(_BINARY, b"x" * size)
-        expect(f"the echo of {size} bytes", await read_message(wire), (b"x" * size, True))
-    await wire.send(_TEXT, b"x" * (_LIMIT - 1), fin=False)
-    await wire.send(_MORE, b"y")
-    expect("the size of two fragments", len((await read_message(wire))[0]), _LIMIT)
+        await client.send(_BINARY, b"x" * size)
+        expect(f"the echo of {size} bytes", await read_message(client), (b"x" * size, True))
+    await client.send(_TEXT, b"x" * (_LIMIT - 1), fin=False)
+    await client.send(_MORE, b"y")
+    expect("the size of two fragments", len((await read_message(client))[0]), _LIMIT)
 
 
 async def _keeps_the_order(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open(echo=True)
+    client, peer = await harness.open(echo=True)
     for number in range(_MANY):
-        await wire.send(_TEXT, b"%d" % number)
-    echoes = [await read_message(wire) for _ in range(_MANY)]
+        await client.send(_TEXT, b"%d" % number)
+    echoes = [await read_message(client) for _ in range(_MANY)]
     wanted = [(b"%d" % number, False) for number in range(_MANY)]
     expect("the order at the peer", peer.messages, wanted)
     expect("the order of the echoes", echoes, wanted)
@@ -93,31 +93,31 @@ async def _keeps_the_order(harness: EngineHarness) -> None:
 
 async def _joins_fragments(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open(echo=True)
+    client, peer = await harness.open(echo=True)
     text = "grüße 🦊".encode()
     for at in range(len(text)):  # every character is cut
-        await wire.send(_MORE if at else _TEXT, text[at : at + 1], fin=False)
-    await wire.send(_PING, b"between")
-    await wire.send(_MORE, b"")
-    pong = await wire.receive()
+        await client.send(_MORE if at else _TEXT, text[at : at + 1], fin=False)
+    await client.send(_PING, b"between")
+    await client.send(_MORE, b"")
+    pong = await client.receive()
     expect("a pong between fragments", pong and (pong.opcode, pong.payload), (Opcode.PONG, b"between"))
-    expect("the joined message", await read_message(wire), (text, False))
-    await wire.send(_BINARY, b"a", fin=False)
-    await wire.send(_MORE, b"", fin=False)
-    await wire.send(_MORE, b"b")
-    expect("the joined message", await read_message(wire), (b"ab", True))
+    expect("the joined message", await read_message(client), (text, False))
+    await client.send(_BINARY, b"a", fin=False)
+    await client.send(_MORE, b"", fin=False)
+    await client.send(_MORE, b"b")
+    expect("the joined message", await read_message(client), (b"ab", True))
     expect("what the peer received", peer.messages, [(text, False), (b"ab", True)])
 
 
 async def _answers_pings(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     for payload in (b"", b"data", b"x" * 125):
-        await wire.send(_PING, payload)
-        pong = await wire.receive()
+        await client.send(_PING, payload)
+        pong = await client.receive()
         expect("the pong", pong and (pong.opcode, pong.payload), (Opcode.PONG, payload))
-    await wire.send(Opcode.PONG, b"unasked")
-    await wire.send(_TEXT, b"after")
+    await client.send(Opcode.PONG, b"unasked")
+    await client.send(_TEXT, b"after")
     await peer.until(lambda: peer.messages)
     expect("messages", peer.messages, [(b"after", False)])
     pings = [(Control.PING, b""), (Control.PING, b"data"), (Control.PING, b"x" * 125)]
@@ -127,36 +127,36 @@ async def _answers_pings(harness: EngineHarness) -> None:
 
 async def _pings(harness: EngineHarness) -> None:
     await harness.start()
-    wire, peer = await harness.open()
+    client, peer = await harness.open()
     if peer.pinging is None:
         return
     peer.pinging.ping(b"alive?")
-    ping = await wire.receive()
+    ping = await client.receive()
     expect("the ping", ping and (ping.opcode, ping.payload), (Opcode.PING, b"alive?"))
-    await wire.send(Opcode.PONG, b"alive?")
+    await client.send(Opcode.PONG, b"alive?")
     await peer.until(lambda: peer.controls)
     expect("the pong that the peer saw", peer.controls, [(Control.PONG, b"alive?")])
 
 
 async def _sends_after_opened(harness: EngineHarness) -> None:
     await harness.start()
-    wires = [await harness.open() for _ in range(3)]
-    for number, (_, peer) in enumerate(wires):
+    clients = [await harness.open() for _ in range(3)]
+    for number, (_, peer) in enumerate(clients):
         peer.transport.send(b"%d" % number, False)
-    for number, (wire, _) in enumerate(wires):
-        expect("the message of this connection", await read_message(wire), (b"%d" % number, False))
+    for number, (client, _) in enumerate(clients):
+        expect("the message of this connection", await read_message(client), (b"%d" % number, False))
 
 
 def _fails(code: int, frames: Sequence[_Sent]) -> Callable[[EngineHarness], Awaitable[None]]:
     async def check(harness: EngineHarness) -> None:
         await harness.start(max_message_bytes=_LIMIT)
-        wire, peer = await harness.open()
+        client, peer = await harness.open()
         for opcode, payload, fin, rsv in frames:
-            await wire.send(opcode, payload, fin=fin, rsv=rsv)
-        await wire.send(_TEXT, b"after")
-        closing = await harness.end_of(wire)
+            await client.send(opcode, payload, fin=fin, rsv=rsv)
+        await client.send(_TEXT, b"after")
+        closing = await harness.end_of(client)
         expect("the close code", closing[0], code)
-        await wire.hang_up()
+        await client.hang_up()
         expect("`closed`", await peer.closed_with(), (1006, ""))
         expect("`failed`", peer.failures, [code])
         expect("messages", peer.messages, [])

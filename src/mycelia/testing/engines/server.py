@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from mycelia.testing.wire import Wire
+from mycelia.testing.raw_client import RawClient
 from mycelia.transports.seam import Engine
 
 __all__ = ["Connect", "EngineServer"]
 
-Connect = Callable[[], Awaitable[Wire]]
+Connect = Callable[[], Awaitable[RawClient]]
 """Opens a connection whose handshake has not begun."""
 
 

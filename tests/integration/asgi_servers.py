@@ -1,4 +1,4 @@
-"""Other people's ASGI servers in this process, as places where the engine suite finds an engine."""
+"""ASGI servers of other projects, running in this process, for the engine suite."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, Literal
 
 from mycelia.testing.engines import EngineServer
 from mycelia.testing.engines.server import Connect
-from mycelia.testing.wire import TcpWire
+from mycelia.testing.raw_client import TcpRawClient
 from mycelia.transports.seam import CanServe, Engine
 from tests.integration.harness import within
 
-__all__ = ["PLACES", "Granian", "HttpParser", "Hypercorn", "Uvicorn"]
+__all__ = ["ASGI_SERVERS", "Granian", "HttpParser", "Hypercorn", "Uvicorn"]
 
 HttpParser = Literal["h11", "httptools"]
 
-_MOST = 2 * 1024 * 1024
+_MAX_BYTES = 2 * 1024 * 1024
 
 
 class Uvicorn:
-    """uvicorn, with one of its implementations of WebSocket, and one of HTTP."""
+    """uvicorn with one of its WebSocket implementations and one of its HTTP implementations."""
 
     capabilities = frozenset({"close_codes", "headers"})
 
@@ -31,16 +31,16 @@ class Uvicorn:
         self.implementation, self.deflate, self.http = implementation, deflate, http
 
     async def open(self, engine: Engine) -> Connect:
-        return partial(TcpWire.to, await self.serve(application(engine)))
+        return partial(TcpRawClient.to, await self.serve(application(engine)))
 
     async def serve(self, served: Any) -> tuple[str, int]:
-        """Serves any application."""
+        """Serve an application."""
         import uvicorn
 
         self._socket = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             served, http=self.http, ws=self.implementation, ws_per_message_deflate=self.deflate, lifespan="off",
-            log_level="critical", ws_max_size=_MOST, timeout_graceful_shutdown=1,
+            log_level="critical", ws_max_size=_MAX_BYTES, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._serving = asyncio.create_task(self._server.serve([self._socket]))
@@ -64,12 +64,12 @@ class Hypercorn:
         config = Config()
         config.bind = [f"fd://{os.dup(self._socket.fileno())}"]
         config.graceful_timeout = 0.5
-        config.websocket_max_message_size = _MOST
+        config.websocket_max_message_size = _MAX_BYTES
         config.errorlog = None
         self._end = asyncio.Event()
         self._serving = asyncio.create_task(serve(application(engine), config, shutdown_trigger=self._end.wait))
         await _listening(self._socket.getsockname())
-        return partial(TcpWire.to, self._socket.getsockname())
+        return partial(TcpRawClient.to, self._socket.getsockname())
 
     async def close(self) -> None:
         self._end.set()
@@ -89,14 +89,14 @@ class Granian:
         self._server = Server(application(engine), port=port, interface=Interfaces.ASGINL, log_enabled=False)
         self._serving = asyncio.create_task(self._server.serve())
         await _listening(("127.0.0.1", port))
-        return partial(TcpWire.to, ("127.0.0.1", port))
+        return partial(TcpRawClient.to, ("127.0.0.1", port))
 
     async def close(self) -> None:
         self._server.stop()  # type: ignore[no-untyped-call]
         await within(self._serving)
 
 
-PLACES: Mapping[str, Callable[[], EngineServer]] = {
+ASGI_SERVERS: Mapping[str, Callable[[], EngineServer]] = {
     "uvicorn-websockets": lambda: Uvicorn("websockets"),
     "uvicorn-sansio": lambda: Uvicorn("websockets-sansio"),
     "uvicorn-wsproto": lambda: Uvicorn("wsproto"),
@@ -107,7 +107,7 @@ PLACES: Mapping[str, Callable[[], EngineServer]] = {
 
 
 def application(engine: Engine) -> Any:
-    """The engine as an ASGI application; whoever serves it owns no lifespan."""
+    """Return the engine as an ASGI application that ignores the lifespan."""
     assert isinstance(engine, CanServe)
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
@@ -118,7 +118,7 @@ def application(engine: Engine) -> Any:
 
 
 async def _listening(address: tuple[str, int]) -> None:
-    """Returns when somebody accepts."""
+    """Wait until a server accepts connections."""
     async with asyncio.timeout(10.0):
         while True:
             try:
