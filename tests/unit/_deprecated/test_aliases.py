@@ -31,7 +31,6 @@ REMOVED = {
     "mycelia.server.engines.hypercorn": {"Engine"},
     "mycelia.server.engines.uvicorn": {"Engine"},
     "mycelia.server.router": {"NoMethod", "SAFE", "check_prefix"},
-    "mycelia.server.runtime": {"Runtime"},
     "mycelia.protocol.engineio_upgrade": {"Step"},
     "mycelia.protocol.socketio_codec": {"rejoin"},
     "mycelia.websocket.engines.base": {"Gate", "check_event", "check_start"},  # `BaseEngine` has the checks
