@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import monotonic
+from types import TracebackType
 from typing import Any
 
 from mycelia.errors import Overloaded, RateLimited
 from mycelia.net.address import Tally
 
-__all__ = ["ConcurrencyLimiter"]
+__all__ = ["ConcurrencyLimiter", "Slot"]
 
 logger = logging.getLogger("mycelia.server")
 
 _RETRY_AFTER = 1.0  # seconds until an address that reached its limit may try again
 _WARNING_INTERVAL = 60.0  # seconds between two warnings about such addresses
+
+
+class Slot:
+    """The slot of one request. It is also a context manager that releases it."""
+
+    __slots__ = ("_limiter", "_network", "_task")
+
+    def __init__(self, limiter: ConcurrencyLimiter, task: asyncio.Task[Any], network: str) -> None:
+        self._limiter, self._task, self._network = limiter, task, network
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the slot back. The request has ended."""
+        self._limiter.release(self._task, self._network)
 
 
 class ConcurrencyLimiter:
@@ -50,12 +70,14 @@ class ConcurrencyLimiter:
         """Return the number of requests that hold a slot."""
         return len(self._running)
 
-    @contextmanager
-    def slot(self, network: str) -> Iterator[None]:
-        """Hold a slot for the request that runs in the current task.
+    def slot(self, network: str) -> Slot:
+        """Take a slot for the request that runs in the current task.
 
         Args:
             network: The network of the client; empty if it is unknown.
+
+        Returns:
+            The slot. The caller must release it.
 
         Raises:
             Overloaded: All slots are taken, or the server takes no requests.
@@ -74,13 +96,14 @@ class ConcurrencyLimiter:
         self._running.add(task)
         self._by_address.add(network)
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running.discard(task)
-            self._by_address.remove(network)
-            if not self._running:
-                self._idle.set()
+        return Slot(self, task, network)
+
+    def release(self, task: asyncio.Task[Any], network: str) -> None:
+        """Take back the slot of a task; `Slot.release` calls this."""
+        self._running.discard(task)
+        self._by_address.remove(network)
+        if not self._running:
+            self._idle.set()
 
     async def wait_until_idle(self, seconds: float) -> bool:
         """Wait until no request holds a slot. Return False if that takes longer than `seconds`."""

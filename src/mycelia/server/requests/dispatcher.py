@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 from mycelia.asgi.scope import Event, Receive, Scope, Send, checked_path, parting, read_scope
 from mycelia.errors import NoRoute
@@ -84,22 +83,23 @@ class RequestDispatcher:
         recording = RECORDING.set(self._errors)
         exchange = Exchange(scope, receive)
         try:
-            with ExitStack() as slot:
-                try:
-                    response = await self._respond(exchange, slot)
-                except ClientLeft:
-                    return
-                except Exception as error:
-                    response = error_response(error, exchange)
-                except asyncio.CancelledError:
-                    if (cancelled := self._cancelled(exchange)) is None:
-                        raise
-                    response = cancelled
-                await self._send(response, exchange, with_send_timeout(send, self._limits.send_timeout))
+            try:
+                response = await self._respond(exchange)
+            except ClientLeft:
+                return
+            except Exception as error:
+                response = error_response(error, exchange)
+            except asyncio.CancelledError:
+                if (cancelled := self._cancelled(exchange)) is None:
+                    raise
+                response = cancelled
+            await self._send(response, exchange, with_send_timeout(send, self._limits.send_timeout))
         finally:
+            if exchange.slot is not None:
+                exchange.slot.release()
             RECORDING.reset(recording)
 
-    async def _respond(self, exchange: Exchange, slot: ExitStack) -> HttpResponse | FileResponse:
+    async def _respond(self, exchange: Exchange) -> HttpResponse | FileResponse:
         """Run all checks in order and return the response. Any error of a check leaves as an exception."""
         request = self._proxies.unveil(read_scope(exchange.scope))
         exchange.identify(trace_of(request), self._origins.headers(request))
@@ -108,7 +108,7 @@ class RequestDispatcher:
         path = checked_path(exchange.scope)
         if request.method in ("GET", "HEAD") and (probe := self._probes.paths.get(path)) is not None:
             return await self._probe(probe, exchange)
-        slot.enter_context(self._limiter.slot(address_key(request.remote[0] if request.remote else None)))
+        exchange.slot = self._limiter.slot(address_key(request.remote[0] if request.remote else None))
         if (methods := self._options(request, path)) is not None:
             return self._origins.options(request, methods)
         found = self._router.match(request.method, path)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mycelia.asgi.scope import Receive, Scope
 from mycelia.kernel.routing.router import Route
+from mycelia.server.requests.concurrency_limiter import Slot
 from mycelia.server.response import Header
 from mycelia.server.router import HttpRoute
 
@@ -23,9 +24,10 @@ class Exchange:
         request_id: The id of the request, for logs; "-" until the handler phase.
         statuses: The statuses of the route's own error codes; none until the handler phase.
         target: The route whose handler is called; None until it is found.
+        slot: The slot that the request holds; None until it has one. A probe needs none.
     """
 
-    __slots__ = ("headers", "receive", "request_id", "scope", "statuses", "target", "trace_id")
+    __slots__ = ("headers", "receive", "request_id", "scope", "slot", "statuses", "target", "trace_id")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope, self.receive = scope, receive
@@ -33,6 +35,7 @@ class Exchange:
         self.headers: tuple[Header, ...] = ()
         self.statuses: Mapping[str, int] = {}
         self.target: Route | None = None
+        self.slot: Slot | None = None
 
     @property
     def head_only(self) -> bool:
