@@ -20,6 +20,7 @@ from mycelia.protocol.ws.deflate import DeflateSettings
 from mycelia.realtime.config.limits import LimitsConfig
 from mycelia.realtime.config.sections import AuthenticationConfig, DrainConfig, OverloadConfig
 from mycelia.server.router import HttpSettings
+from mycelia.serving.listening_facet import ListeningFacet
 from mycelia.transports.sockjs.options import SockjsOptions
 from mycelia.websocket import (
     ConnectionConfig,
@@ -120,7 +121,8 @@ def test_every_method_of_the_facet_is_listed_and_exists() -> None:
 
 def test_every_method_of_the_server_facet_is_listed_and_exists() -> None:
     listed = names([row[0] for row in table("server.md", "The facet")])
-    offered = {name for name in vars(server.ServerFacet) if not name.startswith("_")} - {"dispose"}
+    members = {**vars(server.ServerFacet), **vars(ListeningFacet)}
+    offered = {name for name in members if not name.startswith("_")} - {"init", "dispose"}
     assert listed == offered
     assert {name for name in vars(server.ServerContract) if not name.startswith("_")} <= listed
     settings = table("server.md", "Routes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,14 +32,15 @@ class CanTake(Protocol):
 
 
 class HttpService(Protocol):
-    """The part of the server facet that the ASGI application uses."""
+    """The service behind the ASGI application: the parts of a built subsystem.
 
-    @property
-    def is_closing(self) -> bool:
-        """Return True while the port is being closed. No WebSocket may be opened then."""
+    Attributes:
+        is_running: Returns True if the server is running.
+        is_closing: True while the port is being closed. No WebSocket may be opened then.
+    """
 
-    def is_running(self) -> bool:
-        """Return True if the server is running."""
+    is_running: Callable[[], bool]
+    is_closing: bool
 
     def mounted(self, scope: Scope) -> tuple[Any, Scope] | None:
         """Return the mounted application for a request, and the scope for it."""
@@ -61,10 +63,12 @@ class ServerApplication:
         with_sockets: True if the endpoints of a WebSocketSubsystem are served, too (`server.sockets`).
 
     Attributes:
+        service: The service of the facet while the subsystem is built, else None.
         is_hosted: True while another server runs the system through the lifespan.
     """
 
     def __init__(self, subsystem: BaseSubsystem, with_sockets: bool) -> None:
+        self.service: HttpService | None = None
         self.is_hosted = False
         self._subsystem, self._with_sockets = subsystem, with_sockets
         self._not_started = NotStartedWarning(subsystem)
@@ -107,7 +111,7 @@ class ServerApplication:
         return self._sockets
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service: HttpService | None = self._subsystem.find("server")
+        service = self.service
         mounted = None if service is None else service.mounted(scope)
         if mounted is not None:
             await mounted[0](mounted[1], receive, send)

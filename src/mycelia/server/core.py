@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mycelia.asgi.scope import Receive, Scope, Send
 from mycelia.auth.login_throttle import LoginThrottle
 from mycelia.kernel.system import MessageSystem
 from mycelia.observability.error_log import ErrorLog
 from mycelia.server.config import Config
 from mycelia.server.content.probes import Probes
 from mycelia.server.content.static import StaticFolders
+from mycelia.server.engines.seam import Application
 from mycelia.server.mounts import Mounts
 from mycelia.server.requests.authentication import RequestAuthentication
 from mycelia.server.requests.concurrency_limiter import ConcurrencyLimiter
@@ -31,10 +33,18 @@ class ServerCore:
         config: The configuration.
         system: The message system.
         engine_name: Returns the name of the HTTP server that serves the subsystem.
+        is_running: Returns True if the facet is running.
+
+    Attributes:
+        is_closing: True while the port is being closed. No WebSocket may be opened then.
     """
 
-    def __init__(self, config: Config, system: MessageSystem, engine_name: Callable[[], str]) -> None:
+    def __init__(
+        self, config: Config, system: MessageSystem, engine_name: Callable[[], str], is_running: Callable[[], bool]
+    ) -> None:
         server, limits = config.server, config.limits
+        self.is_running = is_running
+        self.is_closing = False
         self.errors = ErrorLog(config.errors, "server")
         self.limiter = ConcurrencyLimiter(limits.max_requests, limits.requests_per_address)
         self.router = HttpRouter()
@@ -61,6 +71,14 @@ class ServerCore:
     def is_accepting(self) -> bool:
         """Return True if new requests may get a slot."""
         return self.limiter.is_accepting
+
+    def mounted(self, scope: Scope) -> tuple[Application, Scope] | None:
+        """Return the mounted application for a request, and the scope for it."""
+        return self.mounts.find(scope)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        await self.dispatcher.serve(scope, receive, send)
 
     async def close(self) -> None:
         """Cancel a health check that is running, and release the resources of the authenticator."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Unpack
 
-from mycelia.asgi.scope import Receive, Scope, Send
+from mycelia.asgi.scope import Scope
 from mycelia.kernel.system import MessageSystem
 from mycelia.net.listen_address import urls_of
 from mycelia.server.asgi import ServerApplication
@@ -36,10 +36,9 @@ class ServerFacet(ListeningFacet):
         check_capabilities(config.server)
         self.config = config
         self._system, self._application = system, application
-        self._core = ServerCore(config, system, self._engine_name)
+        self.core = ServerCore(config, system, self._engine_name, self.is_running)
         self._server: RunningServer | None = None
-        self._closing = False
-        super().__init__("HTTP", self._core.errors, certificates_of(config.server), logger)
+        super().__init__("HTTP", self.core.errors, certificates_of(config.server), logger)
 
     # -- server ------------------------------------------------------------------------------------
 
@@ -52,17 +51,22 @@ class ServerFacet(ListeningFacet):
         Args:
             deadline: How long to wait for running requests, in seconds.
         """
-        self._core.limiter.is_accepting = False
-        await self._core.limiter.wait_until_idle(deadline)
+        self.core.limiter.is_accepting = False
+        await self.core.limiter.wait_until_idle(deadline)
+
+    async def init(self) -> None:
+        """Let the ASGI application use this facet."""
+        self._application.service = self.core
 
     async def dispose(self) -> None:
         """Stop the server and release all resources."""
         await self.stop()
-        await self._core.close()
+        self._application.service = None
+        await self.core.close()
 
     def is_accepting(self) -> bool:
         """Return True if the server takes new requests. It does not while it drains or stops."""
-        return self._running and self._core.is_accepting()
+        return self._running and self.core.is_accepting()
 
     def get_address(self) -> tuple[str, int] | None:
         """Return the first host and port on which the server listens.
@@ -117,7 +121,7 @@ class ServerFacet(ListeningFacet):
         """
         route = HttpRoute.of(method, path, target, **settings)
         check_no_probe(route, self.config.health)
-        self._core.router.add(route, replace)
+        self.core.router.add(route, replace)
         return route
 
     def unregister_mycelia_route(self, method: str, path: str) -> bool:
@@ -130,11 +134,11 @@ class ServerFacet(ListeningFacet):
         Returns:
             False if there is no such route.
         """
-        return self._core.router.remove(method, path)
+        return self.core.router.remove(method, path)
 
     def get_routes(self) -> list[HttpRoute]:
         """Return a snapshot of the HTTP routes."""
-        return list(self._core.router)
+        return list(self.core.router)
 
     def mount(self, prefix: str, application: Application) -> None:
         """Mount another ASGI application: it answers everything at and below a prefix.
@@ -148,36 +152,7 @@ class ServerFacet(ListeningFacet):
         Raises:
             RouteError: The prefix is invalid or taken.
         """
-        self._core.mounts.add(prefix, application)
-
-    # -- reports -----------------------------------------------------------------------------------
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return the counts of requests, running requests and refused requests; part of `system.statistics()`."""
-        limiter = self._core.limiter
-        return {
-            "requests": limiter.total,
-            "running": limiter.running,
-            "refused": limiter.refused,
-            "routes": len(self._core.router),
-            "errors": self._core.errors.total,
-            "accepting": self.is_accepting(),
-        }
-
-    async def probe(self, kind: str) -> dict[str, Any]:
-        """Return the report of a probe.
-
-        Args:
-            kind: "health", "ready" or "live".
-        """
-        return await self._core.probes.report(kind)
-
-    # -- for the ASGI application ------------------------------------------------------------------
-
-    @property
-    def is_closing(self) -> bool:
-        """Return True while the port is being closed. No WebSocket may be opened then."""
-        return self._closing
+        self.core.mounts.add(prefix, application)
 
     def mounted(self, scope: Scope) -> tuple[Application, Scope] | None:
         """Return the mounted application for a request.
@@ -188,23 +163,27 @@ class ServerFacet(ListeningFacet):
         Returns:
             The application, and the scope for it; None if no application is mounted there. The longest prefix wins.
         """
-        return self._core.mounts.find(scope)
+        return self.core.mounted(scope)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request.
+    # -- reports -----------------------------------------------------------------------------------
 
-        Args:
-            scope: The ASGI scope.
-            receive: The ASGI function that returns the next event of the client.
-            send: The ASGI function that sends an event to the client.
-        """
-        await self._core.dispatcher.serve(scope, receive, send)
+    def snapshot(self) -> dict[str, Any]:
+        """Return the counts of requests, running requests and refused requests; part of `system.statistics()`."""
+        limiter = self.core.limiter
+        return {
+            "requests": limiter.total,
+            "running": limiter.running,
+            "refused": limiter.refused,
+            "routes": len(self.core.router),
+            "errors": self.core.errors.total,
+            "accepting": self.is_accepting(),
+        }
 
     # -- inside ------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         server = self.config.server
-        self._running = self._core.limiter.is_accepting = True  # before the first request comes
+        self._running = self.core.limiter.is_accepting = True  # before the first request comes
         if self._is_served_by_another():
             return
         try:
@@ -213,22 +192,22 @@ class ServerFacet(ListeningFacet):
             options = engine_options(self.config, self._certificates)
             self._server = await RunningServer.start(server, self._application, options)
         except BaseException:
-            self._core.limiter.is_accepting = False
+            self.core.limiter.is_accepting = False
             raise
 
     async def _shut_down(self) -> None:
-        limiter, seconds = self._core.limiter, self.config.limits.close_timeout
+        limiter, seconds = self.core.limiter, self.config.limits.close_timeout
         limiter.is_accepting = False
         if not await limiter.wait_until_idle(seconds):
             await limiter.cancel_all(seconds)
         running, self._server = self._server, None
         if running is not None:
-            self._closing = True
+            self.core.is_closing = True
             try:
                 await self._application.close_sockets()  # while their clients can still receive a Close
                 await running.stop()
             finally:
-                self._closing = False
+                self.core.is_closing = False
 
     def _report_start(self) -> None:
         server = self.config.server
@@ -236,7 +215,7 @@ class ServerFacet(ListeningFacet):
             logger.warning("server.tls and server.unix_socket have no effect, because another server listens")
         logger.info("serving with %s on %s", server.type, " and ".join(self.get_urls()) or "another server")
         is_required = self.config.authentication.mode == "required"
-        report_exposure(self._core.router, self._system, is_required=is_required)
+        report_exposure(self.core.router, self._system, is_required=is_required)
 
     def _is_served_by_another(self) -> bool:
         return self.config.server.type == "asgi" or self._application.is_hosted

@@ -10,6 +10,7 @@ from mycelia.kernel.building.hook import Api, Context, hook
 from mycelia.server.config import load_config
 from mycelia.server.content.probes import PROBES
 from mycelia.server.facet import ServerFacet
+from mycelia.serving.listening_facet import register_operations
 
 __all__ = ["ServerContract", "use_server"]
 
@@ -80,12 +81,12 @@ def use_server(ctx: Context, api: Api, subsystem: Any) -> ServerFacet:
 
     def probe(kind: str) -> Any:
         async def report(message: Any, params: Any, options: Any) -> dict[str, Any]:
-            return {"success": True, "data": await facet.probe(kind)}
+            return {"success": True, "data": await facet.core.probes.report(kind)}
 
         return report
 
     api.register_route(f"{own}route/register", register_route)
     for kind in PROBES:
         api.register_route(f"{own}{kind}", probe(kind))
-    facet.publish(api, ctx.name, "server")
+    register_operations(facet, api, ctx.name, "server")
     return facet

@@ -13,7 +13,7 @@ from mycelia.kernel.facet import Facet
 from mycelia.net.certificates import Certificates
 from mycelia.observability.error_log import ErrorLog
 
-__all__ = ["ListeningFacet"]
+__all__ = ["ListeningFacet", "register_operations"]
 
 
 class ListeningFacet(Facet, ABC):
@@ -108,22 +108,6 @@ class ListeningFacet(Facet, ABC):
     def snapshot(self) -> dict[str, Any]:
         """Return the counters and gauges of the server. They are part of `system.statistics()`."""
 
-    # -- for the hook --------------------------------------------------------------------------------
-
-    def publish(self, api: Api, subsystem: str, kind: str) -> None:
-        """Register what every server has: the path `errors`, a health check and statistics.
-
-        Args:
-            api: The registration API of the hook.
-            subsystem: The name of the subsystem.
-            kind: The kind of the facet, under which its statistics appear.
-        """
-        api.register_route(f"{subsystem}://errors", lambda message: self.errors(message.body))
-        if (health := api.find("health")) is not None:
-            health.add("accepting", self.is_accepting)
-        if (statistics := api.find("statistics")) is not None:
-            statistics.add(kind, self.snapshot)
-
     # -- for subclasses ------------------------------------------------------------------------------
 
     @abstractmethod
@@ -143,3 +127,19 @@ class ListeningFacet(Facet, ABC):
             if self._running:
                 await self._shut_down()
                 self._running = False
+
+
+def register_operations(facet: ListeningFacet, api: Api, subsystem: str, kind: str) -> None:
+    """Register what every server has: the path `errors`, a health check and statistics.
+
+    Args:
+        facet: The facet of the server.
+        api: The registration API of the hook.
+        subsystem: The name of the subsystem.
+        kind: The kind of the facet, under which its statistics appear.
+    """
+    api.register_route(f"{subsystem}://errors", lambda message: facet.errors(message.body))
+    if (health := api.find("health")) is not None:
+        health.add("accepting", facet.is_accepting)
+    if (statistics := api.find("statistics")) is not None:
+        statistics.add(kind, facet.snapshot)
